@@ -1,0 +1,75 @@
+# The words of this project: the same on your machine and in continuous integration. `make` alone lists them.
+
+PYTHON ?= python3
+PORT   ?= 8000
+OPEN   ?= 1
+DATA   ?= data
+ARGS   ?=
+
+BIN   := .venv/bin
+PIP   := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
+
+# An idle thread that spins steals the core of one that works.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check format train-smoke bench compose-check clean
+
+help: ## list these words
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  variables: PORT=$(PORT) OPEN=$(OPEN) (0: no browser) DATA=$(DATA) (folder) PYTHON=$(PYTHON) ARGS='...' (for pytest)"
+
+serve: .venv/.serve-ready ## install what is missing, start Redis, worker and gateway, open the page
+	@exec $(BIN)/nuwa serve --port $(PORT) --data '$(DATA)' $(if $(filter 0 no false,$(OPEN)),--no-open,--open)
+
+test: .venv/.dev-ready ## run all tests; ARGS='-k pool' picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev-ready ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev-ready ## put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+train-smoke: .venv/.dev-ready ## train both parts for a minute each into runs/smoke, to see that the recipe runs
+	$(BIN)/nuwa train tokenizer --preset smoke --out runs/smoke/tokenizer --minutes 1
+	$(BIN)/nuwa train transformer --preset smoke --tokenizer runs/smoke/tokenizer --out runs/smoke/transformer --minutes 1
+
+bench: .venv/.dev-ready ## time to first patch, patches per second, memory, on this machine
+	$(BIN)/python -m benchmarks.first_patch $(ARGS)
+
+compose-check: ## build and run docker-compose.yml for real, with docker or podman
+	docker/check.sh
+
+setup: .venv/.dev-ready ## only install everything that developing needs
+
+clean: ## remove the virtual environment and caches, but no data
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache nuwa.egg-info test-artifacts
+
+# A stamp is newer than pyproject.toml when the environment holds what it asks for; then these rules do nothing.
+.venv/.serve-ready: pyproject.toml
+	@$(MAKE) --no-print-directory .venv/.created
+	@echo "Installing $(TORCH) and the server: a minute or a few, once."
+	@$(PIP) install --progress-bar on '$(TORCH)' | grep -v -e 'already satisfied' -e '^Looking in' || true
+	@$(PIP) install --quiet '$(TORCH)' -e '.[server,worker,embedded]'
+	@touch $@
+
+.venv/.dev-ready: pyproject.toml
+	@$(MAKE) --no-print-directory .venv/.created
+	@echo "Installing $(TORCH) and the tools of development: a minute or a few, once."
+	@$(PIP) install --progress-bar on '$(TORCH)' | grep -v -e 'already satisfied' -e '^Looking in' || true
+	@$(PIP) install --quiet '$(TORCH)' -e '.[dev]'
+	@touch $@ .venv/.serve-ready
+
+.PHONY: .venv/.created
+.venv/.created:
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here. Install Python 3.11 or newer, or say make ... PYTHON=python3.12"; exit 1; }; \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; say make ... PYTHON=python3.12"; exit 1; }; \
+	  $(PYTHON) -m venv --clear .venv || { echo "The virtual environment could not be made. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; }

@@ -1,0 +1,112 @@
+"""The shape of a model: plain numbers, named presets, and their JSON form (config.json beside the weights)."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self, TypeVar
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Pixels <-> visual tokens. One token stands for `factor` x `factor` pixels; factor is fixed at 8 by the layers."""
+
+    levels: tuple[int, ...] = (8, 5, 5, 5)  # finite scalar quantisation: 8*5*5*5 = 1,000 codes
+    encoder_widths: tuple[int, int] = (64, 160)  # channels at 1/4 and 1/8 of the resolution
+    encoder_blocks: tuple[int, int] = (2, 3)
+    decoder_widths: tuple[int, int] = (96, 224)
+    decoder_blocks: tuple[int, int] = (3, 4)
+
+    factor = 8
+
+    @property
+    def codebook_size(self) -> int:
+        return math.prod(self.levels)
+
+    @property
+    def halo(self) -> int:
+        """Tokens around a region that its pixels depend on: one per block at 1/8, half of one per block at 1/4."""
+        return self.decoder_blocks[1] + math.ceil(self.decoder_blocks[0] / 2)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """One decoder-only stack for both levels of the autoregression (paper.md 1.2)."""
+
+    width: int = 192
+    depth: int = 8
+    heads: int = 6
+    patch_tokens: int = 8  # m: a patch is m x m tokens
+    extent: tuple[int, int, int] = (0, 1, 1)  # frames, rows, columns (paper.md 1.4)
+    orders: tuple[str, ...] = ("zeta", "omega", "zeta_star", "omega_star")  # index = row of the order embedding
+    text_dim: int = 96  # of the frozen word-piece table
+    text_tokens: int = 32  # S: longer prompts are cut
+    text_depth: int = 2
+
+    @property
+    def tokens_per_patch(self) -> int:
+        return self.patch_tokens**2
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model; `name` is what GET /models shows."""
+
+    name: str = "tiny"
+    description: str = "Layered landscape posters at any size."
+    licence: str = "Apache-2.0"
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Strict: a missing or unknown key raises ValueError naming it."""
+        data = dict(data)
+        data["tokenizer"] = _build(TokenizerConfig, data.get("tokenizer", {}), "tokenizer.")
+        data["transformer"] = _build(TransformerConfig, data.get("transformer", {}), "transformer.")
+        return _build(cls, data, "")
+
+    @property
+    def patch_px(self) -> int:
+        return self.transformer.patch_tokens * self.tokenizer.factor
+
+
+def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise ValueError(f"config.json: unknown key {path}{key}")
+    for key in sorted(known - set(data)):
+        raise ValueError(f"config.json: missing key {path}{key}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+PRESETS = {
+    "tiny": ModelConfig(),
+    "small": ModelConfig(
+        name="small",
+        tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
+        transformer=TransformerConfig(width=384, depth=10, heads=8),
+    ),
+    # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens need f16; with f8 they are 128 px.
+    "base": ModelConfig(
+        name="base",
+        tokenizer=TokenizerConfig(encoder_widths=(128, 384), decoder_widths=(192, 512)),
+        transformer=TransformerConfig(width=1280, depth=24, heads=20, patch_tokens=16, extent=(0, 2, 2), text_tokens=77),
+    ),
+    # For tests: runs in milliseconds.
+    "nano": ModelConfig(
+        name="nano",
+        tokenizer=TokenizerConfig(
+            encoder_widths=(8, 16), encoder_blocks=(1, 1), decoder_widths=(8, 16), decoder_blocks=(1, 1)
+        ),
+        transformer=TransformerConfig(width=32, depth=2, heads=2, patch_tokens=4, text_dim=8, text_tokens=8, text_depth=1),
+    ),
+}

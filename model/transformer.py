@@ -1,0 +1,217 @@
+"""Tokens + nearby context + text -> logits: one decoder-only stack for both levels of the autoregression.
+
+The keys and values of a query are [text] + [pages of nearby patches] + [own earlier tokens]. Queries sit at the token about to
+be drawn, keys at the token they hold, so "the token above the one I draw" is one fixed offset in every scan direction.
+
+A patch takes M + 1 positions: a begin token, then its M tokens. Position j draws token j; the states of positions 1..M are what
+later patches look at (paper.md 1.5). They come from `patch_pass` over the finished patch, never from step-by-step decoding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from canvas.order import ORDERS
+from model.config import ModelConfig
+from model.position import CanvasEmbedding, rotary_angles, rotate
+from model.text import TextEncoder
+
+VOCABULARY = 30_522  # word pieces of the text table
+
+Memory = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Scan:
+    """How one order walks through a patch, as tensors. `steps` [M, 2]: row and column of the token drawn at each step."""
+
+    steps: Tensor
+    target_angles: Tensor  # [M + 1, d / 2]: where the query of each position sits (the token it draws)
+    own_angles: Tensor  # [M + 1, d / 2]: where the key of each position sits (the token it holds)
+    to_raster: Tensor  # [M]: step at which each token, row by row, is drawn
+
+
+class Layer(nn.Module):
+    """Pre-norm attention over memory and own earlier tokens, then a feed-forward."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = width // heads
+        self.norm1 = nn.RMSNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_dim)
+        self.k_norm = nn.RMSNorm(self.head_dim)
+        self.text_kv = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.RMSNorm(width)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.down.weight)
+
+    def project(self, x: Tensor, target_angles: Tensor, own_angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [R, T, D] -> queries, keys, values [R, H, T, d], turned to their places inside the patch."""
+        rows, length, _ = x.shape
+        qkv = self.qkv(self.norm1(x)).view(rows, length, 3, self.heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        return rotate(self.q_norm(q), target_angles), rotate(self.k_norm(k), own_angles), v
+
+    def text_memory(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """text [R, S, D] -> keys, values [R, H, S, d]; words have no place on the canvas, so nothing is turned."""
+        rows, length, _ = text.shape
+        k, v = self.text_kv(text).view(rows, length, 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        return self.k_norm(k), v
+
+    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """Residual of attention output [R, H, T, d], then the feed-forward."""
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = c = config.transformer
+        self.codebook_size = config.tokenizer.codebook_size
+        # Neighbouring codes look alike, so a token is also the sum of its levels: rare codes learn from common ones.
+        features = _level_features(config.tokenizer.levels)
+        self.register_buffer("level_features", features, persistent=False)
+        self.token = nn.Parameter(torch.randn(self.codebook_size, c.width) * 0.02)
+        self.token_levels = nn.Parameter(torch.randn(features.shape[1], c.width) * 0.02)
+        self.head = nn.Parameter(torch.zeros(self.codebook_size, c.width))
+        self.head_levels = nn.Parameter(torch.zeros(features.shape[1], c.width))
+        self.begin = nn.Parameter(torch.randn(c.width) * 0.02)
+        self.order = nn.Parameter(torch.randn(len(c.orders), c.width) * 0.02)
+        self.target = nn.Parameter(torch.randn(2, c.patch_tokens, c.width) * 0.02)
+        self.canvas = CanvasEmbedding(c.width)
+        self.text = TextEncoder(c, VOCABULARY)
+        self.layers = nn.ModuleList(Layer(c.width, c.heads) for _ in range(c.depth))
+        self.norm = nn.RMSNorm(c.width)
+        self.scans = {name: self._scan(name) for name in c.orders}
+
+    # Tables, not maps: trained by AdamW (training/optimizer.py).
+    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
+
+    def forward(
+        self, tokens: Tensor, ids: Tensor, order: str, nearby: Tensor, offsets: Tensor, place: Tensor
+    ) -> Tensor:
+        """All patches of whole canvases in one masked pass (training).
+
+        tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
+        nearby: [N, K] index of each nearby patch, -1 where there is none.  offsets: [N, K, 3] its signed offset in patches.
+        place: [B, N, 4] on the canvas, or NaN.  Returns logits [B, N, M, V].  Source: paper.md 1.2.
+        """
+        batch, patches, length = tokens.shape
+        slots = nearby.shape[1]
+        scan = self.scans[order]
+        text, text_mask = self.text(ids)
+        x = self.embed(tokens.flatten(0, 1), order, place.flatten(0, 1))
+        turn = rotary_angles(offsets.float() * self.config.patch_tokens, self.config.head_dim)  # [N, K, d / 2]
+        # [B N, 1, T, S + K M + T]: text, then nearby patches, then own tokens up to this one.
+        own = torch.ones(length + 1, length + 1, dtype=torch.bool, device=tokens.device).tril()
+        context = (nearby >= 0).repeat_interleave(length, 1)[None].expand(batch, -1, -1).flatten(0, 1)
+        memory_mask = torch.cat([text_mask.repeat_interleave(patches, 0), context], 1)
+        mask = torch.cat(
+            [memory_mask[:, None].expand(-1, length + 1, -1), own.expand(batch * patches, -1, -1)], 2
+        )[:, None]
+        index = nearby.clamp_min(0).flatten()
+
+        def gather(states: Tensor) -> Tensor:
+            """[B N, H, T, d] -> the tokens of nearby patches [B, N, H, K, M, d]."""
+            _, heads, _, dim = states.shape
+            pages = states[:, :, 1:].unflatten(0, (batch, patches))[:, index]
+            return pages.view(batch, patches, slots, heads, length, dim).transpose(2, 3)
+
+        for layer in self.layers:
+            q, k, v = layer.project(x, scan.target_angles, scan.own_angles)
+            text_k, text_v = (t.repeat_interleave(patches, 0) for t in layer.text_memory(text))
+            near_k = rotate(gather(k), turn[:, None, :, None]).flatten(3, 4).flatten(0, 1)
+            near_v = gather(v).flatten(3, 4).flatten(0, 1)
+            keys, values = torch.cat([text_k, near_k, k], 2), torch.cat([text_v, near_v, v], 2)
+            x = layer.finish(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=mask))
+        return self.logits(x[:, :-1]).unflatten(0, (batch, patches))
+
+    def embed(self, tokens: Tensor, order: str, place: Tensor) -> Tensor:
+        """tokens [R, M] of patches in scan order, place [R, 4] -> inputs of all M + 1 positions [R, M + 1, D]."""
+        begin = self.begin.expand(len(tokens), 1, -1)
+        x = torch.cat([begin, self.embed_tokens(tokens)], 1)
+        return x + self.place_inputs(order, place)
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """[...] int64 in [0, V) -> [..., D]."""
+        return (self.token + self.level_features @ self.token_levels)[tokens]
+
+    def place_inputs(self, order: str, place: Tensor) -> Tensor:
+        """What every position is told beside its token: the order, the place of its target, the canvas. [R, M + 1, D]."""
+        steps = self.scans[order].steps
+        target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
+        target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
+        return self.order[self.config.orders.index(order)] + target + self.canvas(place)[:, None]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., V]."""
+        return F.linear(self.norm(x), self.head + self.level_features @ self.head_levels)
+
+    def patch_pass(self, x: Tensor, order: list[str], memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One teacher-forced pass over whole patches: the only maker of context states.
+
+        x: [R, M + 1, D] from embed().  order: of each row.  memory(layer, ...) gives keys and values of text and nearby patches
+        [R, H, C, d].  mask: [R, C] bool, False where there is none.
+        Returns hidden [R, M + 1, D], and the keys and values of the tokens [L, R, H, M, d] as the pool keeps them.
+        """
+        rows, length, _ = x.shape
+        targets = torch.stack([self.scans[name].target_angles for name in order])[:, None]
+        owns = torch.stack([self.scans[name].own_angles for name in order])[:, None]
+        own = torch.ones(length, length, dtype=torch.bool, device=x.device).tril().expand(rows, -1, -1)
+        full = torch.cat([mask[:, None].expand(-1, length, -1), own], 2)[:, None]
+        all_k, all_v = [], []
+        for number, layer in enumerate(self.layers):
+            q, k, v = layer.project(x, targets, owns)
+            memory_k, memory_v = memory(number, k, v)
+            mixed = attend(q, torch.cat([memory_k, k], 2), torch.cat([memory_v, v], 2), full)
+            x = layer.finish(x, mixed)
+            all_k.append(k[:, :, 1:])
+            all_v.append(v[:, :, 1:])
+        return x, torch.stack(all_k), torch.stack(all_v)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Transformer":
+        super()._apply(fn, recurse)  # the scans follow the parameters to their device
+        self.scans = {
+            name: Scan(fn(s.steps), fn(s.target_angles), fn(s.own_angles), fn(s.to_raster))
+            for name, s in self.scans.items()
+        }
+        return self
+
+    def _scan(self, name: str) -> Scan:
+        m = self.config.patch_tokens
+        steps = torch.tensor(ORDERS[name].token_scan(m))
+        positions = F.pad(steps, (1, 0)).float()  # frame 0 of its own patch
+        targets = torch.cat([positions, positions[-1:]])
+        owns = torch.cat([positions[:1], positions])
+        to_raster = torch.empty(m * m, dtype=torch.long)
+        to_raster[steps[:, 0] * m + steps[:, 1]] = torch.arange(m * m)
+        dim = self.config.head_dim
+        return Scan(steps, rotary_angles(targets, dim), rotary_angles(owns, dim), to_raster)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Attention by plain products, whose rows do not depend on how many threads share them (performance.md 5).
+
+    q [R, H, T, d], k and v [R, H, C, d], mask broadcast to [R, H, T, C] bool -> [R, H, T, d].
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1) @ v
+
+
+def _level_features(levels: tuple[int, ...]) -> Tensor:
+    """[V, sum of levels]: which level each channel of each code has, one-hot, in the quantiser's numbering."""
+    codes = torch.arange(int(torch.tensor(levels).prod()))
+    parts, basis = [], 1
+    for level in levels:
+        parts.append(F.one_hot(codes // basis % level, level).float())
+        basis *= level
+    return torch.cat(parts, 1)

@@ -1,0 +1,54 @@
+// Speaks to the gateway: JSON out, JSON in, and every refusal as one kind of error.
+
+/** A refusal: the gateway's problem+json, or status 0 when it could not be reached. */
+export class Problem extends Error {
+  constructor({ title = "Something went wrong", detail = "", status = 0, code = "", errors = [], request_id = "" }, retryAfter = null) {
+    super(detail || title);
+    Object.assign(this, { title, detail, status, code, errors, requestId: request_id, retryAfter });
+  }
+
+  /** The gateway asks to be tried again later: its queue is full or its broker is away. */
+  get passing() {
+    return this.status === 429 || this.status === 503;
+  }
+}
+
+// The server's clock minus ours, in ms: start times in job bodies are the server's.
+let clockOffset = 0;
+export const serverNow = () => Date.now() + clockOffset;
+
+function retryAfterSeconds(response) {
+  const header = response.headers.get("Retry-After");
+  if (header === null) return null;
+  const seconds = /^\d+$/.test(header) ? Number(header) : (Date.parse(header) - serverNow()) / 1000;
+  return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : null;
+}
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, cache: "no-store", headers: { Accept: "application/json", ...options.headers } });
+  } catch {
+    throw new Problem({ title: "The server cannot be reached", detail: "Check that it is running and that you are connected, then try again." });
+  }
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  if (date) clockOffset = date + 500 - Date.now(); // the header is cut to whole seconds
+  const body = await response.json().catch(() => null);
+  if (!response.ok) {
+    throw new Problem({ status: response.status, title: response.statusText || "Refused", ...body }, retryAfterSeconds(response));
+  }
+  return body;
+}
+
+const jobPath = (id) => `/jobs/${encodeURIComponent(id)}`;
+
+export const generate = (request) =>
+  call("/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+export const getJob = (id) => call(jobPath(id));
+export const cancelJob = (id) => call(jobPath(id), { method: "DELETE" });
+export const getModels = () => call("/models");
+
+export const eventsUrl = (id, after) =>
+  `${jobPath(id)}/events${after ? `?last_event_id=${encodeURIComponent(after)}` : ""}`;
+export const resultUrl = (id, format, download = false) =>
+  `${jobPath(id)}/result?format=${format}${download ? "&download=1" : ""}`;

@@ -1,0 +1,261 @@
+// The desk: reads a request from the form, writes one into it, and shows refusals at the field they speak of.
+
+import { pace } from "./history.js";
+import { about, count } from "./words.js";
+
+const SIZES = [
+  { name: "Square", width: 256, height: 256 },
+  { name: "Landscape", width: 512, height: 256 },
+  { name: "Large", width: 512, height: 512 },
+  { name: "Panorama", width: 1024, height: 256 },
+  { name: "Scroll", width: 1536, height: 256 },
+  { name: "Mural", width: 2048, height: 512 },
+];
+const FIRST_SIZE = "512x256";
+const SEED_MAX = 2 ** 32 - 1;
+const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 3 };
+const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
+
+const byId = (id) => document.getElementById(id);
+const rollSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
+export class Desk {
+  /** onSubmit(request) is called with a request that passed the checks made here. */
+  constructor(onSubmit) {
+    this.onSubmit = onSubmit;
+    this.models = [];
+    this.countdown = 0;
+    this.#drawSizes();
+    this.#listen();
+    this.#refresh();
+  }
+
+  /** What GET /models said: limits, patch size and orders shape the form. */
+  setModels({ models, default: first }) {
+    this.models = models;
+    this.defaultModel = first;
+    byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === first, name === first)));
+    byId("model-row").hidden = models.length < 2;
+    this.#refresh();
+  }
+
+  get model() {
+    return this.models.find(({ name }) => name === byId("model").value) ?? this.models[0];
+  }
+
+  modelNamed(name) {
+    return this.models.find((model) => model.name === name);
+  }
+
+  /** The request as it stands. Numbers that cannot be read come out as NaN. */
+  request() {
+    const [width, height] = this.#size();
+    const prompt = byId("prompt").value.trim().replace(/\s+/g, " ");
+    const seed = byId("seed").value.trim();
+    const sampling = Object.fromEntries(Object.keys(KNOBS).map((name) => [name, Number(byId(name).value)]));
+    return {
+      ...(prompt && { prompt }),
+      width,
+      height,
+      order: byId("order").value,
+      ...(seed && { seed: /^\d+$/.test(seed) ? Number(seed) : NaN }),
+      sampling,
+      ...(this.models.length > 1 && { model: this.model.name }),
+    };
+  }
+
+  /** Put the settings of a picture into the form. */
+  fill({ prompt, width, height, seed, order, sampling, model }) {
+    byId("prompt").value = prompt ?? "";
+    const preset = document.querySelector(`input[name="size"][value="${width}x${height}"]`);
+    (preset ?? document.querySelector('input[name="size"][value="custom"]')).checked = true;
+    byId("width").value = width;
+    byId("height").value = height;
+    byId("seed").value = seed ?? "";
+    byId("order").value = order ?? "auto";
+    for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? KNOBS[name];
+    if (this.modelNamed(model)) byId("model").value = model;
+    this.clearErrors();
+    this.#refresh();
+    byId("prompt").focus({ preventScroll: true });
+    byId("desk").scrollIntoView({ block: "start", behavior: "smooth" });
+  }
+
+  /** A job was made from the form: the seed stays only if asked to. */
+  accepted(seed) {
+    byId("seed").value = byId("keep-seed").checked ? seed : "";
+    this.clearErrors();
+  }
+
+  setBusy(busy) {
+    byId("generate").setAttribute("aria-busy", busy);
+    byId("generate").disabled = busy;
+  }
+
+  clearErrors() {
+    clearInterval(this.countdown);
+    byId("banner").hidden = true;
+    for (const error of document.querySelectorAll(".field-error")) error.hidden = true;
+    for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  }
+
+  /** Show a refusal; `retry` is called by itself when the gateway said when, and by the button. */
+  showProblem(problem, retry) {
+    this.clearErrors();
+    const elsewhere = problem.errors.filter(({ pointer, message }) => !this.#showAtField(pointer, message));
+    if (problem.errors.length > elsewhere.length) {
+      document.querySelector("[aria-invalid]")?.focus();
+      if (elsewhere.length === 0) return;
+    }
+    byId("banner-title").textContent = `${problem.title.replace(/\.$/, "")}.`;
+    byId("banner-detail").textContent = elsewhere.length > 0
+      ? elsewhere.map(({ pointer, message }) => `${pointer}: ${message}`).join(" ")
+      : problem.detail === problem.title ? "" : problem.detail;
+    byId("banner").hidden = false;
+    byId("banner-retry").hidden = !(problem.passing || problem.status === 0);
+    byId("banner-retry").onclick = retry;
+    byId("banner-countdown").textContent = "";
+    if (problem.passing && problem.retryAfter !== null) this.#countDown(problem.retryAfter, retry);
+  }
+
+  #countDown(seconds, retry) {
+    const until = Date.now() + seconds * 1000;
+    const tick = () => {
+      const left = Math.ceil((until - Date.now()) / 1000);
+      byId("banner-countdown").textContent = `Trying again in ${Math.max(0, left)} s.`;
+      if (left > 0) return;
+      clearInterval(this.countdown);
+      retry();
+    };
+    tick();
+    this.countdown = setInterval(tick, 250);
+  }
+
+  #showAtField(pointer, message) {
+    const name = pointer?.split("/").pop();
+    const field = byId(name === "" ? "none" : name);
+    const place = byId(`${name}-error`);
+    if (!field || !place) return false;
+    place.textContent = message;
+    place.hidden = false;
+    field.setAttribute("aria-invalid", "true");
+    if (IN_DETAILS.has(name)) byId("more").open = true;
+    if ((name === "width" || name === "height") && byId("custom-size").hidden) {
+      document.querySelector('input[name="size"][value="custom"]').checked = true;
+      this.#refresh();
+    }
+    return true;
+  }
+
+  /** Mistakes that need no server to be seen, in the shape the gateway uses. */
+  #mistakes({ width, height, seed }) {
+    const limits = this.model?.limits;
+    const errors = [];
+    for (const [name, value, most] of [["width", width, limits?.max_width], ["height", height, limits?.max_height]]) {
+      if (!Number.isInteger(value) || value < 1) errors.push({ pointer: `/${name}`, message: "Must be a whole number of pixels, 1 or more." });
+      else if (most && value > most) errors.push({ pointer: `/${name}`, message: `Must be at most ${most.toLocaleString("en")} pixels.` });
+    }
+    if (seed !== undefined && !(seed <= SEED_MAX)) {
+      errors.push({ pointer: "/seed", message: `Must be a whole number from 0 to ${SEED_MAX}, or empty for a new one.` });
+    }
+    return errors;
+  }
+
+  #submit() {
+    const request = this.request();
+    const errors = this.#mistakes(request);
+    if (errors.length > 0) return this.showProblem({ title: "Please check the marked fields", detail: "", errors });
+    this.onSubmit(request);
+  }
+
+  #size() {
+    const chosen = document.querySelector('input[name="size"]:checked').value;
+    if (chosen !== "custom") return chosen.split("x").map(Number);
+    return ["width", "height"].map((id) => (byId(id).value === "" ? NaN : Number(byId(id).value)));
+  }
+
+  #drawSizes() {
+    const choices = [...SIZES, { name: "Custom", width: 0, height: 0 }];
+    byId("size-row").replaceChildren(...choices.map(({ name, width, height }) => {
+      const value = width ? `${width}x${height}` : "custom";
+      const label = document.createElement("label");
+      label.className = "size";
+      label.innerHTML = `<input type="radio" name="size" value="${value}"><span class="size-shape" aria-hidden="true"><i></i></span>
+        <span class="size-name">${name}</span><span class="size-px">${width ? `${width} × ${height}` : "any, in px"}</span>`;
+      label.querySelector("input").checked = value === FIRST_SIZE;
+      // Drawn to one scale, so the choice shows how much longer a scroll is than a square.
+      const shape = label.querySelector("i");
+      shape.style.width = width ? `${width / 36}px` : "20px";
+      shape.style.height = height ? `${height / 36}px` : "14px";
+      return label;
+    }));
+  }
+
+  #listen() {
+    const desk = byId("desk");
+    desk.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    desk.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        this.#submit();
+      }
+    });
+    desk.addEventListener("input", (event) => {
+      const place = byId(`${event.target.id}-error`);
+      if (place) place.hidden = true;
+      event.target.removeAttribute("aria-invalid");
+      this.#refresh();
+    });
+    for (const example of document.querySelectorAll(".examples button")) {
+      example.addEventListener("click", () => {
+        byId("prompt").value = example.textContent;
+        this.#refresh();
+        byId("prompt").focus({ preventScroll: true });
+      });
+    }
+    byId("dice").addEventListener("click", () => {
+      byId("seed").value = rollSeed();
+      byId("seed-error").hidden = true;
+      byId("seed").removeAttribute("aria-invalid");
+    });
+    byId("defaults").addEventListener("click", () => {
+      for (const [name, value] of Object.entries(KNOBS)) byId(name).value = value;
+      byId("order").value = "auto";
+      this.#refresh();
+    });
+    byId("banner-close").addEventListener("click", () => this.clearErrors());
+    if (/Mac|iPhone|iPad/.test(navigator.platform)) byId("shortcut").textContent = "⌘ Enter";
+  }
+
+  #refresh() {
+    const prompt = byId("prompt");
+    prompt.style.height = "auto"; // so that it can shrink, too
+    prompt.style.height = `${prompt.scrollHeight}px`;
+    byId("custom-size").hidden = document.querySelector('input[name="size"]:checked').value !== "custom";
+    const changed = [];
+    for (const [name, usual] of Object.entries(KNOBS)) {
+      const value = Number(byId(name).value);
+      byId(`${name}-value`).textContent = String(value);
+      if (value !== usual) changed.push(`${name === "cfg_scale" ? "guidance" : name.replace("_", "-")} ${value}`);
+    }
+    byId("more-summary").textContent = changed.join(", ");
+    const orders = this.model?.orders;
+    for (const option of byId("order").options) option.disabled = Boolean(orders) && option.value !== "auto" && !orders.includes(option.value);
+    this.#estimate();
+  }
+
+  #estimate() {
+    const [width, height] = this.#size();
+    const model = this.model;
+    if (!model || !(width > 0) || !(height > 0)) return void (byId("estimate").textContent = "");
+    const patches = Math.ceil(width / model.patch_px) * Math.ceil(height / model.patch_px);
+    const seconds = pace.of(model.name);
+    const pixels = model.limits?.max_pixels;
+    byId("estimate").textContent = pixels && width * height > pixels
+      ? `${count(patches, "patch", "patches")}, more than this server takes (${pixels.toLocaleString("en")} px)`
+      : `${count(patches, "patch", "patches")}${seconds ? ` · ${about(seconds * patches)}` : ""}`;
+  }
+}

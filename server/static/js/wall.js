@@ -1,0 +1,165 @@
+// What hangs on the wall: one picture, its caption, its progress and what can be done with it.
+
+import { resultUrl, serverNow } from "./api.js";
+import { isRunning } from "./history.js";
+import { about, count, duration, orderWords, queueWords, sizeWords } from "./words.js";
+
+const PATCHES_BEFORE_A_GUESS = 4;
+const SECONDS_BEFORE_A_GUESS = 2;
+
+const byId = (id) => document.getElementById(id);
+const show = (id, visible) => (byId(id).hidden = !visible);
+const patches = (number) => count(number, "patch", "patches");
+
+/** Seconds still to go, from the pace since the start; null while it would only be a guess. */
+function secondsLeft(record) {
+  const elapsed = (serverNow() - record.started) / 1000;
+  if (!record.started || record.done < PATCHES_BEFORE_A_GUESS || elapsed < SECONDS_BEFORE_A_GUESS) return null;
+  return (elapsed / record.done) * (record.total - record.done);
+}
+
+function progressWords(record, connection) {
+  if (record.gone) return "No longer on the server";
+  if (connection === "reconnecting" && isRunning(record)) return "Connection lost, reconnecting";
+  switch (record.status) {
+    case "queued":
+      return queueWords(record.queuePosition);
+    case "running": {
+      const left = secondsLeft(record);
+      const done = `${record.done} of ${patches(record.total)}`;
+      if (record.done === record.total) return `${done} · finishing`;
+      return left === null ? done : `${done} · ${about(left)} left`;
+    }
+    case "succeeded":
+      return patches(record.total);
+    case "canceled":
+      return `Stopped after ${record.done} of ${patches(record.total)}`;
+    default:
+      return `Failed after ${record.done} of ${patches(record.total)}`;
+  }
+}
+
+function elapsedWords(record) {
+  if (record.gone) return "";
+  if (record.seconds !== null && record.seconds !== undefined) return `in ${duration(record.seconds)}`;
+  if (record.status === "running" && record.started) return duration((serverNow() - record.started) / 1000);
+  if (record.status === "queued") return duration((serverNow() - record.created) / 1000);
+  return "";
+}
+
+function note(record) {
+  if (record.gone && record.thumb) return "The server no longer keeps this picture; this is the small copy from your history. Its settings make it again.";
+  if (record.gone) return "The server no longer knows this picture. Its settings make it again.";
+  if (record.status === "failed") return record.error || "The picture could not be finished.";
+  if (record.status === "queued") return `${queueWords(record.queuePosition)}. You may close this page; the picture is made all the same.`;
+  return "";
+}
+
+function facts(record) {
+  const sampling = record.sampling ?? {};
+  return [
+    sizeWords(record.width, record.height),
+    record.seed !== null && record.seed !== undefined && `seed ${record.seed}`,
+    orderWords(record.order),
+    sampling.temperature !== undefined && `temperature ${sampling.temperature}`,
+    sampling.top_p !== undefined && `top-p ${sampling.top_p}`,
+    sampling.cfg_scale !== undefined && `guidance ${sampling.cfg_scale}`,
+    record.model,
+  ].filter(Boolean).join("  ·  ");
+}
+
+/** Show a record on the wall. `connection` is the stream's state; `drawing` says that the last patches still arrive. */
+export function drawWall(record, { connection, shrunk }) {
+  const state = record.gone ? "gone" : record.status;
+  const running = isRunning(record);
+  byId("wall").dataset.state = state;
+  byId("title").textContent = record.prompt || "Untitled";
+  byId("facts").textContent = facts(record) + (shrunk ? "  ·  shown smaller, the download has every pixel" : "");
+  byId("progress-text").textContent = progressWords(record, connection);
+  byId("elapsed").textContent = elapsedWords(record);
+  byId("canvas").setAttribute("aria-label", `${record.prompt || "Untitled picture"}, ${progressWords(record, connection)}`);
+
+  const words = note(record);
+  show("wall-note", words !== "");
+  byId("wall-note").textContent = words;
+  show("caption-side", true);
+  show("view", true);
+  show("progress", running);
+  byId("progress").setAttribute("aria-valuemax", record.total);
+  byId("progress").setAttribute("aria-valuenow", record.done);
+  byId("progress-fill").style.transform = `scaleX(${record.total ? record.done / record.total : 0})`;
+
+  const whole = state === "succeeded";
+  show("cancel", running);
+  show("downloads", whole);
+  show("again-same", state === "gone" || state === "failed" || state === "canceled");
+  show("again-seed", !running);
+  show("reuse", !running);
+  show("copy-link", !record.gone);
+  for (const format of ["png", "webp", "jpeg"]) {
+    if (whole) byId(`download-${format}`).href = resultUrl(record.id, format, true);
+    else byId(`download-${format}`).removeAttribute("href");
+  }
+  document.title = running && record.total ? `${record.done}/${record.total} · ${record.prompt || "Untitled"} · Nuwa`
+    : `${record.prompt || "Untitled"} · Nuwa`;
+}
+
+/** Nothing chosen: the studio's own landscape hangs there. */
+export function clearWall() {
+  byId("wall").dataset.state = "empty";
+  byId("title").textContent = "Untitled";
+  byId("facts").textContent = "Describe a landscape below. It appears here patch by patch, as far to the side as you like.";
+  for (const id of ["frame", "wall-note", "view", "progress", "caption-side"]) show(id, false);
+  byId("canvas").dataset.status = "empty";
+  document.title = "Nuwa · landscapes of any length";
+}
+
+/** The list of pictures being made besides the one on the wall. onOpen(id), onCancel(id). */
+export function drawRunning(records, currentId, { onOpen, onCancel }) {
+  const others = records.some((record) => record.id !== currentId);
+  show("running", records.length > 0 && others);
+  const list = byId("running-list");
+  const focused = list.contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.id : null;
+  list.replaceChildren(...records.map((record) => {
+    const item = document.createElement("li");
+    item.dataset.id = record.id;
+    const open = document.createElement("button");
+    open.type = "button";
+    open.className = "running-open";
+    open.setAttribute("aria-current", record.id === currentId);
+    const title = document.createElement("span");
+    title.className = "running-title";
+    title.textContent = record.prompt || "Untitled";
+    const state = document.createElement("span");
+    state.className = "quiet";
+    state.textContent = progressWords(record);
+    const bar = document.createElement("span");
+    bar.className = "running-bar";
+    bar.style.setProperty("--part", record.total ? record.done / record.total : 0);
+    open.append(title, state, bar);
+    open.addEventListener("click", () => onOpen(record.id));
+    const cancel = document.createElement("button");
+    cancel.type = "button";
+    cancel.className = "icon-button";
+    cancel.setAttribute("aria-label", `Cancel “${record.prompt || "Untitled"}”`);
+    cancel.innerHTML = '<svg aria-hidden="true"><use href="/static/icons/icons.svg#stop"/></svg>';
+    cancel.addEventListener("click", () => onCancel(record.id));
+    item.append(open, cancel);
+    return item;
+  }));
+  if (focused) list.querySelector(`li[data-id="${CSS.escape(focused)}"] .running-open`)?.focus();
+}
+
+let spoken = "";
+/** Say something to screen readers, once. */
+export function announce(words) {
+  if (words === spoken) return;
+  spoken = words;
+  byId("live").textContent = words;
+}
+
+/** Quarters of a picture, said aloud; every patch would be chatter. */
+export function announceProgress(record) {
+  const quarter = Math.floor((4 * record.done) / record.total);
+  if (quarter > 0 && quarter < 4) announce(`${record.prompt || "Picture"}: ${quarter * 25} percent done`);
+}

@@ -1,0 +1,227 @@
+# Natural words for what a landscape shows, in many voices: terse, full sentences, tags, and partial mentions.
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from training.attributes import Attributes
+
+# Nouns: "" before a plural, "a" before a singular; adjectives go between.
+_TERRAIN: dict[str, tuple[tuple[str, str], ...]] = {
+    "mountains": (("", "mountains"), ("", "mountains"), ("", "mountain peaks"), ("a", "mountain range"), ("", "peaks"),
+                  ("a", "mountain landscape"), ("", "alpine mountains"), ("", "mountain ridges")),
+    "hills": (("", "hills"), ("", "rolling hills"), ("", "gentle hills"), ("a", "hilly landscape"), ("", "hillsides")),
+    "dunes": (("", "dunes"), ("", "sand dunes"), ("a", "desert"), ("", "desert dunes"), ("a", "sandy desert")),
+    "forest": (("a", "forest"), ("", "woods"), ("", "forested hills"), ("a", "woodland"), ("a", "forest landscape")),
+    "plains": (("", "plains"), ("a", "meadow"), ("", "fields"), ("", "grasslands"), ("", "open plains"), ("", "meadows")),
+    "sea": (("a", "sea"), ("a", "coast"), ("a", "seascape"), ("an", "ocean"), ("a", "shore"), ("a", "bay")),
+}  # fmt: skip
+_KIND_OF_FOREST: dict[str, tuple[tuple[str, str], ...]] = {
+    "firs": (("a", "fir forest"), ("a", "pine forest"), ("a", "conifer forest"), ("a", "forest of firs")),
+    "broadleaf": (("a", "broadleaf forest"), ("a", "deciduous forest"), ("a", "leafy forest"), ("", "leafy woods")),
+}
+_TIME: dict[str, tuple[str, ...]] = {
+    "dawn": ("at dawn", "at sunrise", "at daybreak", "at first light"),
+    "morning": ("in the morning", "in morning light", "on a bright morning", "in the soft morning light"),
+    "noon": ("at noon", "at midday", "in daylight", "in the middle of the day", "by day", "in bright daylight"),
+    "sunset": ("at sunset", "at sunset", "at sundown", "at golden hour", "under a sunset sky", "in the evening sun"),
+    "dusk": ("at dusk", "at twilight", "at nightfall", "in the twilight"),
+    "night": ("at night", "at night", "by night", "in the night", "at midnight", "under a night sky"),
+}
+_TIME_NOUN = {
+    "dawn": ("dawn", "sunrise", "daybreak"), "morning": ("morning", "morning light"), "noon": ("midday", "daylight", "noon"),
+    "sunset": ("sunset", "evening sun"), "dusk": ("dusk", "twilight"), "night": ("night", "night sky"),
+}  # fmt: skip
+_SEASON = {
+    "spring": ("in spring", "in springtime"), "summer": ("in summer", "in summertime"),
+    "autumn": ("in autumn", "in the fall", "in autumn colours"), "winter": ("in winter", "in wintertime"),
+}  # fmt: skip
+_SNOWY = ("snowy", "snowy", "snow-covered", "snow-capped", "white")
+_MISTY = ("misty", "foggy", "hazy")
+_MIST = ("mist", "fog", "mist in the valleys", "drifting fog", "layers of mist")
+_WATER = {
+    "lake": ("a lake", "a lake", "a calm lake", "a still lake", "a mirror-like lake", "a lake in front", "reflections in a lake"),
+    "sea": ("the sea", "the ocean", "a calm sea", "open water", "waves"),
+}
+_BY_WATER = {
+    "lake": ("by a lake", "beside a lake", "reflected in a lake", "at a lake", "above a quiet lake", "on a lakeshore"),
+    "sea": ("by the sea", "by the ocean", "at the seaside", "above the sea"),
+}
+_TREES = {
+    "firs": ("firs", "fir trees", "pine trees", "conifers", "evergreens", "pines"),
+    "broadleaf": ("trees", "round trees", "leafy trees", "broadleaf trees", "deciduous trees"),
+}
+_CLOUDS = {
+    "clear": ("a clear sky", "a cloudless sky", "clear skies"),
+    "few": ("a few clouds", "some clouds", "scattered clouds"),
+    "many": ("many clouds", "a cloudy sky", "clouds", "lots of clouds", "clouds all over the sky"),
+}
+_CELESTIAL = {
+    "sun": ("the sun", "a glowing sun", "the sun in the sky", "a round sun"),
+    "moon": ("a full moon", "the moon", "a bright moon", "a round moon"),
+    "crescent": ("a crescent moon", "a thin moon", "the moon", "a sickle moon"),
+    "stars": ("stars", "a starry sky", "many stars", "twinkling stars"),
+    "moon_and_stars": ("a full moon and stars", "the moon and stars", "a moonlit starry sky", "a full moon among stars"),
+    "crescent_and_stars": ("a crescent moon and stars", "the moon and stars", "a crescent moon in a starry sky"),
+}
+_SHINES = {
+    "sun": ("the sun shines over", "the sun stands above", "the sun glows over", "sunlight over"),
+    "moon": ("a full moon shines over", "the moon rises over", "moonlight over", "a bright moon above"),
+    "crescent": ("a crescent moon hangs over", "a thin moon above", "the moon shines on"),
+    "stars": ("stars shine over", "a starry sky over", "stars twinkle above", "countless stars above"),
+    "moon_and_stars": ("the moon and stars shine over", "a full moon and stars above", "a moonlit, starry sky over"),
+    "crescent_and_stars": ("a crescent moon and stars above", "a crescent moon hangs in a starry sky over"),
+}
+_FRAMES = (
+    "a landscape with {}", "a view of {}", "a picture of {}", "a poster of {}", "an illustration of {}", "a scene of {}",
+    "a minimalist landscape of {}", "a quiet view over {}", "flat poster art of {}", "a layered landscape: {}",
+)  # fmt: skip
+_STYLES = ("flat poster style", "vector illustration", "minimalist poster", "flat design", "layered landscape")
+
+
+class _HasAttributes(Protocol):
+    attributes: list[Attributes]
+
+
+def _listed(things: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return things[0] if len(things) == 1 else ", ".join(things[:-1]) + " and " + things[-1]
+
+
+class _Voice:
+    """Draws the words of one caption. `told` are the fields that this caption mentions."""
+
+    def __init__(self, attributes: Attributes, rng: random.Random) -> None:
+        self.a, self.rng = attributes, rng
+        shown = [
+            field
+            for field, silent in (
+                ("time_of_day", ""), ("water", "none"), ("trees", "none"), ("clouds", ""), ("snow", "none"),
+                ("celestial", "none"), ("season", ""), ("mist", "none"),
+            )
+            if getattr(attributes, field) != silent
+        ]  # fmt: skip
+        if attributes.terrain == "sea":
+            shown.remove("water")  # the noun says it
+        weights = {"time_of_day": 3.0, "water": 3.0, "snow": 3.0, "trees": 1.6, "celestial": 1.4, "mist": 1.6}
+        order = sorted(shown, key=lambda field: rng.random() ** (1 / weights.get(field, 1.0)), reverse=True)
+        count = rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, len(shown)))
+        self.told = set(order[:count])
+
+    def of(self, table: dict[str, tuple[str, ...]], field: str) -> str:
+        return self.rng.choice(table[getattr(self.a, field)])
+
+    def noun(self) -> str:
+        """The terrain with its adjectives: 'snowy mountains', 'a misty forest'."""
+        nouns = _TERRAIN[self.a.terrain]
+        if self.a.terrain == "forest" and "trees" in self.told:
+            nouns = _KIND_OF_FOREST[self.a.trees]
+            self.told.discard("trees")
+        article, noun = self.rng.choice(nouns)
+        adjectives = []
+        if "snow" in self.told:
+            choices = _SNOWY if self.a.terrain == "mountains" else ("snowy", "snow-covered", "white")
+            adjectives.append(self.rng.choice(choices))
+            self.told.discard("snow")
+        if "mist" in self.told and self.rng.random() < 0.5:
+            adjectives.append(self.rng.choice(_MISTY))
+            self.told.discard("mist")
+        if "season" in self.told and self.rng.random() < 0.3:
+            adjectives.append({"autumn": "autumnal", "winter": "wintry"}.get(self.a.season, self.a.season))
+            self.told.discard("season")
+        words = " ".join((*adjectives, noun))
+        return f"{'an' if words[0] in 'aeiou' else 'a'} {words}" if article else words
+
+    def told_as(self, field: str, words: Callable[[], str]) -> list[str]:
+        """[words] once when the field is still to be told, else []."""
+        if field not in self.told:
+            return []
+        self.told.discard(field)
+        return [words()]
+
+    def companions(self) -> list[str]:
+        """What else there is, as nouns, in a random order."""
+        things = [
+            *self.told_as("water", lambda: self.of(_WATER, "water")),
+            *self.told_as("trees", lambda: self.of(_TREES, "trees")),
+            *self.told_as("celestial", lambda: self.of(_CELESTIAL, "celestial")),
+            *self.told_as("clouds", lambda: self.of(_CLOUDS, "clouds")),
+            *self.told_as("mist", lambda: self.rng.choice(_MIST)),
+        ]
+        self.rng.shuffle(things)
+        return things
+
+    def when(self) -> list[str]:
+        moments = [
+            *self.told_as("time_of_day", lambda: self.of(_TIME, "time_of_day")),
+            *self.told_as("season", lambda: self.of(_SEASON, "season")),
+        ]
+        return moments if self.rng.random() < 0.8 else moments[::-1]
+
+    def plain(self) -> str:
+        """'snowy mountains at sunset with a lake'."""
+        noun, parts = self.noun(), []
+        if "water" in self.told and self.rng.random() < 0.35:
+            parts += self.told_as("water", lambda: self.of(_BY_WATER, "water"))
+        parts += self.when()
+        things = self.companions()
+        if not things:
+            return " ".join((noun, *parts))
+        companions = self.rng.choice(("with {}", "with {}", "with {}", "and {}")).format(_listed(things))
+        if self.rng.random() < 0.3:
+            return " ".join((noun, companions, *parts))
+        return " ".join((noun, *parts, companions))
+
+    def framed(self) -> str:
+        return self.rng.choice(_FRAMES).format(self.plain())
+
+    def shining(self) -> str:
+        """'a full moon shines over snowy mountains at night'; the plain voice when nothing shines."""
+        if "celestial" not in self.told:
+            return self.plain()
+        self.told.discard("celestial")
+        return f"{self.of(_SHINES, 'celestial')} {self.plain()}"
+
+    def moment(self) -> str:
+        """'sunset over snowy mountains with a lake'."""
+        if "time_of_day" not in self.told:
+            return self.framed()
+        self.told.discard("time_of_day")
+        return f"{self.of(_TIME_NOUN, 'time_of_day')} over {self.plain()}"
+
+    def tags(self) -> str:
+        """'mountains, snow, sunset, lake'."""
+        bare = self.rng.choice([noun for _, noun in _TERRAIN[self.a.terrain]])
+        tags = [
+            *self.told_as("time_of_day", lambda: self.of(_TIME_NOUN, "time_of_day")),
+            *self.told_as("season", lambda: self.a.season),
+            *self.told_as("snow", lambda: self.rng.choice(("snow", "snowy"))),
+            *(thing.removeprefix("a ").removeprefix("the ") for thing in self.companions()),
+        ]
+        self.rng.shuffle(tags)
+        tags.insert(0 if self.rng.random() < 0.6 else self.rng.randrange(len(tags) + 1), bare)
+        if self.rng.random() < 0.25:
+            tags.append(self.rng.choice(_STYLES))
+        return ", ".join(tags)
+
+
+def caption(attributes: Attributes, seed: int) -> str:
+    """Words for the attributes, another choice of words for every seed; true, but not always everything.
+
+    From 'dunes' to full sentences and tags; lower or upper case at the start, with or without a full stop.
+    """
+    rng = random.Random(f"caption {seed}")
+    voice = _Voice(attributes, rng)
+    speak = rng.choices((voice.plain, voice.framed, voice.shining, voice.moment, voice.tags), (5, 2, 1.5, 1.5, 2))[0]
+    text = speak()
+    if speak != voice.tags and rng.random() < 0.08:
+        text += ", " + rng.choice(_STYLES)
+    manner = rng.random()
+    if manner < 0.45:
+        return text
+    text = text[0].upper() + text[1:]
+    return text if manner < 0.7 or speak == voice.tags else text + "."
+
+
+def captions(scenes: _HasAttributes, seed: int) -> list[str]:
+    """One caption for every scene of a batch; scene i speaks with a voice of its own."""
+    return [caption(attributes, seed * 1_000_003 + i) for i, attributes in enumerate(scenes.attributes)]

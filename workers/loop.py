@@ -1,0 +1,370 @@
+"""Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
+
+One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, replay one batch of each job
+taken over, then decide / do / record one batch of all jobs together. The engine has a thread of its own, so leases are
+renewed meanwhile. Nothing is kept here that the log does not have: a worker may vanish at any point.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from canvas.grid import Patch
+from jobs.broker.base import Broker, Lease, NewEvent
+from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, NuwaError
+from jobs.events import JobCanceled, JobEvent, JobFailed, JobFinished
+from jobs.job import Job
+from jobs.store import ResultStore
+from workers.engine import Engine
+from workers.images import decode_webp, encode_png
+from workers.leased import LeasedJob, open_leased
+from workers.metrics import WorkerMetrics
+from workers.scheduler import Outcome, PatchBatch, PatchScheduler
+
+log = logging.getLogger("nuwa.worker")
+
+FIRST_RETRY_S = 0.1
+LAST_RETRY_S = 5.0
+DRAIN_PATIENCE_S = 5.0  # how long a leaving worker waits for a broker that does not answer
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+class EngineFailed(NuwaError):
+    """The engine raised on this job twice, the second time with nothing else in its batch."""
+
+    code = "engine_error"
+
+    @classmethod
+    def because(cls, error: Exception) -> "EngineFailed":
+        return cls(f"the engine failed on this job: {type(error).__name__}: {error}")
+
+
+class Worker:
+    """Serves jobs of one broker with one engine until drain() is called.
+
+    name: unique among workers.  heartbeat_s: well under a third of the broker's lease time.
+    idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        store: ResultStore,
+        engine: Engine,
+        name: str,
+        heartbeat_s: float = 4.0,
+        idle_wait_s: float = 1.0,
+        metrics: WorkerMetrics | None = None,
+    ) -> None:
+        self.name = name
+        self.metrics = metrics or WorkerMetrics()
+        self._broker = broker
+        self._store = store
+        self._engine = engine
+        self._heartbeat_s = heartbeat_s
+        self._idle_wait_s = idle_wait_s
+        self._scheduler = PatchScheduler(engine.slots, engine.pages)
+        self._leased: dict[str, LeasedJob] = {}
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self.metrics.pages.set(engine.pages)
+
+    def drain(self) -> None:
+        """Leave soon: finish and log the patches being drawn, then give all jobs back for others to resume at once."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Work until drained. Cancelling it is like a crash: leases are left to run out."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                heartbeat = self._tasks.create_task(self._heartbeat())
+                while not self._draining.is_set():
+                    await self._turn()
+                await self._give_back()
+                heartbeat.cancel()
+                with contextlib.suppress(BrokerUnavailable):
+                    await self._broker.announce(self.name, [], ttl_s=0)
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _turn(self) -> None:
+        if self._scheduler.has_room:
+            await self._take()
+        for job_id in self._scheduler.admit():
+            await self._open(self._leased[job_id])
+        await self._heed_cancels()
+        for leased in [leased for leased in self._leased.values() if leased.replay is not None]:
+            await self._replay_batch(leased)
+        batch = self._scheduler.schedule()
+        if batch:
+            with self.metrics.decode_seconds.time():
+                drawn = await self._decode(batch)
+            outcome = self._scheduler.complete(batch)
+            await asyncio.gather(*(self._record(self._leased[job_id], drawn[job_id], outcome) for job_id in drawn))
+        self.metrics.jobs_running.set(len(self._leased))
+        self.metrics.pages_promised.set(self._scheduler.pages_promised)
+        self.metrics.contexts_held.set(self._scheduler.pages_held)
+
+    # Taking and opening jobs
+
+    async def _take(self) -> None:
+        is_idle = self._scheduler.pages_promised == 0
+        try:
+            taken = await self._broker.take(self.name, 1, self._idle_wait_s if is_idle else 0.0)
+        except BrokerUnavailable:
+            self.metrics.outages.inc()
+            if is_idle:
+                await asyncio.sleep(FIRST_RETRY_S + random.random() * self._idle_wait_s)
+            return
+        for lease, job in taken:
+            await self._accept(lease, job)
+
+    async def _accept(self, lease: Lease, job: Job) -> None:
+        """Put a job that was just taken in line, or fail it when it can never run here."""
+        if job.id in self._leased:  # ours until its lease ran out
+            await self._forget(self._leased[job.id], "lost")
+        try:
+            leased = await self._answered(lambda: open_leased(self._broker, lease, job, self._engine.model))
+            pages = self._engine.pages_needed(job, leased.plan)
+            self._scheduler.add(job.id, leased.plan, pages, leased.tokens.keys())
+        except (JobNotFound, BrokerUnavailable) as error:
+            log.warning("job %s: let go before it began: %s", job.id, error)
+        except Exception as error:
+            with contextlib.suppress(LeaseLost, BrokerUnavailable):
+                await self._answered(lambda: self._broker.append(lease, [NewEvent(_failure(job.id, error))]))
+        else:
+            self._leased[job.id] = leased
+
+    async def _open(self, leased: LeasedJob) -> None:
+        """The pool has room for the job from now on: tell the engine and the log."""
+        async with self._answering_for(leased):
+            await self._alone(self._engine.start, leased.job, leased.plan)
+            await self._append(leased, [leased.opening(self._engine.model)])
+            leased.replay = self._scheduler.replay(leased.id) if leased.tokens else None
+
+    async def _heed_cancels(self) -> None:
+        """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
+        held = [leased for leased in self._leased.values() if not leased.is_complete]
+        await asyncio.gather(*(self._read_cancel(leased) for leased in held))
+        for leased in held:
+            if leased.lost:
+                await self._forget(leased, "lost")
+            elif leased.canceled:
+                await self._end(leased, JobCanceled(done=leased.patches_done), "canceled")
+
+    async def _read_cancel(self, leased: LeasedJob) -> None:
+        try:
+            leased.canceled = await self._broker.cancel_requested(leased.lease)
+        except LeaseLost:
+            leased.lost = True
+        except BrokerUnavailable:
+            self.metrics.outages.inc()  # go on; what is drawn waits in _append
+
+    # Drawing and logging
+
+    async def _decode(self, batch: PatchBatch) -> dict[str, list[tuple[Patch, bytes]]]:
+        """Patches with their tokens, by job. If the batch fails, each patch is tried alone: one job cannot harm another."""
+        drawn: dict[str, list[tuple[Patch, bytes]]] = {job_id: [] for job_id, _ in batch.patches}
+        try:
+            tokens = await self._in_engine(self._engine.decode, batch.patches)
+        except Exception:
+            self.metrics.engine_errors.inc()
+            log.exception("a batch of %d patches failed, trying them one by one", len(batch.patches))
+        else:
+            for (job_id, patch), made in zip(batch.patches, tokens, strict=True):
+                drawn[job_id].append((patch, made))
+            return drawn
+        for job_id, patch in batch.patches:
+            if job_id in drawn:
+                try:
+                    [made] = await self._in_engine(self._engine.decode, [(job_id, patch)])
+                    drawn[job_id].append((patch, made))
+                except Exception as error:
+                    del drawn[job_id]
+                    await self._fail(self._leased[job_id], EngineFailed.because(error))
+        return drawn
+
+    async def _record(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], outcome: Outcome) -> None:
+        """Log what a batch made of one job, then do what follows from it."""
+        async with self._answering_for(leased):
+            events = await self._alone(self._paint, leased, drawn, outcome.refine.get(leased.id, []))
+            await self._append(leased, events)
+            leased.patches_done += len(drawn)
+            self.metrics.patches.inc(len(drawn))
+            await self._follow(leased, outcome)
+
+    async def _replay_batch(self, leased: LeasedJob) -> None:
+        """Put the next patches of an earlier worker into the pool and the picture; refine what it had no time to."""
+        async with self._answering_for(leased):
+            step = next(leased.replay, None) if leased.replay is not None else None
+            if step is None:
+                leased.replay = None
+                return
+            batch, outcome = step
+            patches = batch.of(leased.id)
+            await self._alone(self._engine.prefill, [(leased.id, patch, leased.tokens[patch]) for patch in patches])
+            self.metrics.replayed.inc(len(patches))
+            refine = outcome.refine.get(leased.id, [])
+            await self._recall(leased, [patch for patch in refine if patch in leased.refined])
+            events = await self._alone(
+                self._paint, leased, [], [patch for patch in refine if patch not in leased.refined]
+            )
+            await self._append(leased, events)
+            await self._follow(leased, outcome)
+
+    async def _recall(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
+        """Put the logged final pixels of these patches into the picture; pixels that are gone are painted again."""
+        keys = [(leased.plan.grid.index(patch), True) for patch in patches]
+        images = await self._answered(lambda: self._broker.images(leased.id, keys)) if keys else []
+        gone = []
+        for patch, image in zip(patches, images, strict=True):
+            if image is None:
+                gone.append(patch)
+            else:
+                leased.picture.place(patch, decode_webp(image))
+        await self._alone(self._paint, leased, [], gone)
+
+    def _paint(
+        self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], refine: Sequence[Patch]
+    ) -> list[NewEvent]:
+        """The events of new patches, then of refined ones. Runs in the engine's thread; may be repeated."""
+        events = []
+        for number, (patch, tokens) in enumerate(drawn, start=1):
+            pixels = self._engine.render(leased.id, patch, refined=False)
+            events.append(leased.patch_event(patch, pixels, tokens, leased.patches_done + number))
+        events += [leased.refined_event(patch, self._engine.render(leased.id, patch, refined=True)) for patch in refine]
+        return events
+
+    async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
+        if leased.id in outcome.remove:
+            await self._alone(self._engine.remove, leased.id, outcome.remove[leased.id])
+        if leased.id in outcome.finished:
+            leased.is_complete = True
+            await self._in_engine(self._engine.finish, leased.id)
+            finishing = self._tasks.create_task(self._finish(leased))  # files take time: other jobs go on
+            self._finishing.add(finishing)
+            finishing.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, leased: LeasedJob) -> None:
+        """Store the result, then say so."""
+        async with self._answering_for(leased):
+            png = await asyncio.to_thread(encode_png, leased.picture.pixels, leased.job, self._engine.model)
+            await asyncio.to_thread(self._store.put, leased.id, png)
+            seconds = max(0.0, (datetime.now(UTC) - leased.taken_at).total_seconds())
+            await self._end(leased, JobFinished(seconds=seconds, sha256=leased.picture.sha256()), "finished")
+
+    # Leases and ends
+
+    async def _heartbeat(self) -> None:
+        while True:
+            try:
+                await self._broker.announce(self.name, [self._engine.model], ttl_s=3 * self._heartbeat_s)
+                await asyncio.gather(*(self._renew(leased) for leased in list(self._leased.values())))
+            except BrokerUnavailable:
+                self.metrics.outages.inc()
+            await asyncio.sleep(self._heartbeat_s)
+
+    async def _renew(self, leased: LeasedJob) -> None:
+        try:
+            await self._broker.renew(leased.lease)
+        except LeaseLost:
+            leased.lost = True
+
+    @contextlib.asynccontextmanager
+    async def _answering_for(self, leased: LeasedJob) -> AsyncIterator[None]:
+        """Whatever goes wrong in the block is this job's affair alone."""
+        try:
+            yield
+        except (LeaseLost, BrokerUnavailable):
+            await self._forget(leased, "lost")
+        except Exception as error:
+            await self._fail(leased, error)
+
+    async def _fail(self, leased: LeasedJob, error: Exception) -> None:
+        await self._end(leased, _failure(leased.id, error), "failed")
+
+    async def _end(self, leased: LeasedJob, event: JobEvent, how: str) -> None:
+        """Append a job's last event and let go of it."""
+        try:
+            await self._append(leased, [NewEvent(event)])
+        except (LeaseLost, BrokerUnavailable):
+            how = "lost"
+        await self._forget(leased, how)
+
+    async def _forget(self, leased: LeasedJob, how: str) -> None:
+        """Let go of a job, whatever state it is in; done once, and never to a later lease of the same job."""
+        if self._leased.get(leased.id) is not leased:
+            return
+        del self._leased[leased.id]
+        self._scheduler.drop(leased.id)
+        await self._in_engine(self._engine.finish, leased.id)
+        self.metrics.jobs_ended.labels(how).inc()
+        log.info("job %s: %s with %d of %d patches", leased.id, how, leased.patches_done, len(leased.plan.grid))
+
+    async def _give_back(self) -> None:
+        """Complete jobs get their result first; the others are released, so that nobody waits for leases to run out."""
+        await asyncio.gather(*self._finishing)
+        for leased in list(self._leased.values()):
+            with contextlib.suppress(LeaseLost, BrokerUnavailable):
+                await self._answered(partial(self._broker.release, leased.lease))
+            await self._forget(leased, "released")
+
+    # Calls
+
+    async def _append(self, leased: LeasedJob, events: Sequence[NewEvent]) -> None:
+        """Raises LeaseLost; BrokerUnavailable only while leaving. Repeating is safe: the broker knows a batch again."""
+        if events:
+            await self._answered(lambda: self._broker.append(leased.lease, events))
+
+    async def _answered(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Repeat a broker call until the broker answers: nothing that was made is thrown away for an outage.
+
+        While leaving, raises BrokerUnavailable after DRAIN_PATIENCE_S: another worker makes the same again.
+        """
+        clock, pause_s, deadline = asyncio.get_running_loop().time, FIRST_RETRY_S, math.inf
+        while True:
+            try:
+                return await call()
+            except BrokerUnavailable:
+                self.metrics.outages.inc()
+                if self._draining.is_set():
+                    deadline = min(deadline, clock() + DRAIN_PATIENCE_S)
+                if clock() > deadline:
+                    raise
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # jitter: workers must not return all at once
+            pause_s = min(2 * pause_s, LAST_RETRY_S)
+
+    async def _in_engine(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        """Run in the engine's thread, one call at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+
+    async def _alone(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        """An engine call for one job, repeated once. Raises EngineFailed."""
+        try:
+            return await self._in_engine(call, *args, **kwargs)
+        except Exception:
+            self.metrics.engine_errors.inc()
+            log.exception("an engine call failed, trying it once more")
+        try:
+            return await self._in_engine(call, *args, **kwargs)
+        except Exception as error:
+            self.metrics.engine_errors.inc()
+            raise EngineFailed.because(error) from error
+
+
+def _failure(job_id: str, error: Exception) -> JobFailed:
+    """What the log says of an error. Those of our own tree speak for themselves, others are told from the inside only."""
+    if isinstance(error, NuwaError):
+        log.warning("job %s fails: %s: %s", job_id, error.code, error)
+        return JobFailed(code=error.code, message=str(error))
+    log.error("job %s fails", job_id, exc_info=error)
+    return JobFailed(code=NuwaError.code, message=f"the worker met an unexpected {type(error).__name__}")

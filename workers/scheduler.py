@@ -1,0 +1,251 @@
+"""PatchScheduler: which patches of which jobs run next. Pure: no torch, no Redis, no clock.
+
+    batch = scheduler.schedule()          # decide: which patches, of which jobs
+    ...                                   # do: the engine draws them
+    outcome = scheduler.complete(batch)   # record: contexts to forget, patches to refine, jobs now complete
+
+Inside a job, patches run in wavefront rounds (a patch's round = its longest chain of nearby patches), between jobs one patch
+each in turn. A taken-over job first walks through the patches that are done already, by the same rules: replay().
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from canvas.grid import Patch
+from canvas.plan import Plan, Region
+from jobs.errors import NuwaError
+
+
+class PoolTooSmall(NuwaError):
+    """The job needs more pages than the whole pool has: it can never run here."""
+
+    code = "pool_too_small"
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """Ready patches that run together, as (job id, patch). Empty means that nothing is ready."""
+
+    patches: tuple[tuple[str, Patch], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.patches)
+
+    def of(self, job_id: str) -> list[Patch]:
+        """The patches of one job, in the order of the batch."""
+        return [patch for owner, patch in self.patches if owner == job_id]
+
+
+@dataclass
+class Outcome:
+    """What follows from a batch that is done, all by job id."""
+
+    remove: dict[str, list[Patch]] = field(default_factory=dict)  # contexts no later patch will look at
+    refine: dict[str, list[Patch]] = field(default_factory=dict)  # patches all of whose touching neighbours exist now
+    finished: list[str] = field(default_factory=list)  # jobs whose last patch this was
+
+
+def pages_needed(plan: Plan, slots: int) -> int:
+    """Most pool pages that a job can hold at once when this scheduler hands out its patches, whatever else runs.
+
+    Batches keep to wavefront rounds except that one which completes a round may also begin the next, with at most
+    slots - 1 patches; so these come on top of the wavefront's own high-water mark. Never more than one page a patch.
+    """
+    return min(len(plan.grid), plan.wavefront_high_water + slots - 1)
+
+
+class PatchScheduler:
+    """Hands out ready patches of the jobs whose pages fit the pool; jobs that do not fit yet wait in line.
+
+    slots: most patches in a batch.  pages: capacity of the pool, shared by all admitted jobs.
+    """
+
+    def __init__(self, slots: int, pages: int) -> None:
+        self.slots = slots
+        self.pages = pages
+        self._waiting: dict[str, _Walk] = {}
+        self._turn: deque[_Walk] = deque()  # admitted jobs; whose turn comes first stands first
+        self._admitted: dict[str, _Walk] = {}
+
+    def add(self, job_id: str, plan: Plan, pages: int, done: Collection[Patch] = ()) -> None:
+        """Put a job in line. `pages` is the most it can hold at once, `done` what an earlier worker made of it.
+
+        Raises PoolTooSmall when it can never be admitted; ValueError when the job is known already, or its plan has
+        more than one phase (this version draws whole canvases in one order).
+        """
+        if job_id in self._waiting or job_id in self._admitted:
+            raise ValueError(f"job {job_id} is scheduled already")
+        if len(plan.phases) != 1 or plan.phases[0].region != Region.whole(plan.grid):
+            raise ValueError("the plan must hold one phase that covers the whole grid")
+        if pages > self.pages:
+            raise PoolTooSmall(f"the picture needs {pages} pages of the context pool, which has {self.pages} in all")
+        self._waiting[job_id] = _Walk(job_id, plan, pages, done)
+
+    def admit(self) -> list[str]:
+        """Admit jobs from the head of the line while their pages fit; the ids of those admitted now.
+
+        First come, first served: a large job at the head is not overtaken, so it cannot starve.
+        """
+        admitted = []
+        for job_id, walk in list(self._waiting.items()):
+            if self.pages_promised + walk.pages > self.pages:
+                break
+            self._admitted[job_id] = self._waiting.pop(job_id)
+            self._turn.append(walk)
+            admitted.append(job_id)
+        return admitted
+
+    @property
+    def pages_promised(self) -> int:
+        """Sum of the most pages that the admitted jobs can hold; never above the pool's capacity."""
+        return sum(walk.pages for walk in self._admitted.values())
+
+    @property
+    def pages_held(self) -> int:
+        """Pages in use now, as far as outcomes have been applied."""
+        return sum(walk.pages_held for walk in self._admitted.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another job would help: none waits in line, and there are fewer jobs than slots."""
+        return not self._waiting and len(self._admitted) < self.slots
+
+    def schedule(self) -> PatchBatch:
+        """Up to `slots` ready patches: one from each job in turn, and again until slots or ready patches run out.
+
+        A job that had a turn goes to the end; one with nothing ready keeps its place. Jobs in replay are passed over.
+        """
+        picked: list[tuple[str, Patch]] = []
+        while len(picked) < self.slots:
+            walk = next((walk for walk in self._turn if walk.ready and not walk.to_replay), None)
+            if walk is None:
+                break
+            self._turn.remove(walk)
+            self._turn.append(walk)
+            picked.append((walk.job_id, walk.next_ready()))
+        return PatchBatch(tuple(picked))
+
+    def complete(self, batch: PatchBatch) -> Outcome:
+        """Record that these patches are done. Patches of jobs dropped meanwhile are ignored; a finished job is dropped."""
+        outcome = Outcome()
+        for job_id, patch in batch.patches:
+            if job_id in self._admitted:
+                self._complete(self._admitted[job_id], patch, outcome)
+        return outcome
+
+    def replay(self, job_id: str) -> Iterator[tuple[PatchBatch, Outcome]]:
+        """Walk through the done patches of an admitted job: batches to prefill, each with what follows from it.
+
+        The pool then holds exactly what it holds in a run that drew them. The job is scheduled once this is exhausted.
+        Raises ValueError when a done patch is left over because its nearby patches are not done.
+        """
+        walk = self._admitted[job_id]
+        while walk.to_replay:
+            picked = [walk.next_known() for _ in range(min(self.slots, len(walk.known)))]
+            if not picked:
+                raise ValueError(f"job {job_id}: patches are done whose nearby patches are not: {sorted(walk.to_replay)}")
+            outcome = Outcome()
+            for patch in picked:
+                walk.to_replay.remove(patch)
+                self._complete(walk, patch, outcome)
+            yield PatchBatch(tuple((job_id, patch) for patch in picked)), outcome
+
+    def drop(self, job_id: str) -> None:
+        """Forget a job wherever it stands. Unknown ids are ignored."""
+        self._waiting.pop(job_id, None)
+        walk = self._admitted.pop(job_id, None)
+        if walk is not None:
+            self._turn.remove(walk)
+
+    def _complete(self, walk: "_Walk", patch: Patch, outcome: Outcome) -> None:
+        remove, refine = walk.complete(patch)
+        if remove:
+            outcome.remove.setdefault(walk.job_id, []).extend(remove)
+        if refine:
+            outcome.refine.setdefault(walk.job_id, []).extend(refine)
+        if walk.is_finished:
+            outcome.finished.append(walk.job_id)
+            self.drop(walk.job_id)
+
+
+class _Walk:
+    """One job's way through its grid. Everything is counted as it happens: no step looks at the whole grid."""
+
+    def __init__(self, job_id: str, plan: Plan, pages: int, done: Collection[Patch]) -> None:
+        self.job_id = job_id
+        self.pages = pages
+        self.grid, self.extent, self.order = plan.grid, plan.extent, plan.phases[0].order
+        self.to_replay = set(done)
+        self.ready: list[tuple[int, int, Patch]] = []  # heap by (round, rank): patches to draw
+        self.known: list[tuple[int, int, Patch]] = []  # the same of patches to replay
+        self._done: set[Patch] = set()
+        self._missing: dict[Patch, int] = {}  # nearby patches not done yet, of patches where at least one is
+        self._round: dict[Patch, int] = {}  # of patches not done: 1 + the highest round among nearby patches done
+        self._unserved: dict[Patch, int] = {}  # contexts in the pool: dependants that are not done yet
+        for patch in _without_nearby(plan):
+            self._make_ready(patch)
+
+    @property
+    def pages_held(self) -> int:
+        return len(self._unserved)
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self._done) == len(self.grid)
+
+    def next_ready(self) -> Patch:
+        return heapq.heappop(self.ready)[2]
+
+    def next_known(self) -> Patch:
+        return heapq.heappop(self.known)[2]
+
+    def complete(self, patch: Patch) -> tuple[list[Patch], list[Patch]]:
+        """Returns (contexts nobody needs any more, patches that can be refined now)."""
+        self._done.add(patch)
+        dependants = self.order.dependants(self.grid, self.extent, patch)
+        self._unserved[patch] = len(dependants)
+        next_round = self._round.pop(patch, 0) + 1
+        for later in dependants:
+            missing = self._missing.pop(later, None)
+            if missing is None:
+                missing = len(self.order.nearby(self.grid, self.extent, later))
+            self._round[later] = max(self._round.get(later, 0), next_round)
+            if missing == 1:
+                self._make_ready(later)
+            else:
+                self._missing[later] = missing - 1
+        served = [] if dependants else [patch]
+        for near in self.order.nearby(self.grid, self.extent, patch):
+            self._unserved[near] -= 1
+            if self._unserved[near] == 0:
+                served.append(near)
+        for context in served:
+            del self._unserved[context]
+        return served, [other for other in _square(patch) if other in self._done and self._surrounded(other)]
+
+    def _make_ready(self, patch: Patch) -> None:
+        heap = self.known if patch in self.to_replay else self.ready
+        heapq.heappush(heap, (self._round.get(patch, 0), self.order.rank(self.grid, patch), patch))
+
+    def _surrounded(self, patch: Patch) -> bool:
+        return all(other in self._done for other in _square(patch) if other in self.grid)
+
+
+def _square(patch: Patch) -> list[Patch]:
+    """The patch and the eight that touch it, by rising grid index; some may lie outside the grid."""
+    return [
+        Patch(patch.frame, patch.row + row, patch.column + column) for row in (-1, 0, 1) for column in (-1, 0, 1)
+    ]
+
+
+def _without_nearby(plan: Plan) -> Iterator[Patch]:
+    """The patches with an empty Select list: along every axis that a patch looks along, they stand first in the order."""
+    grid, extent, order = plan.grid, plan.extent, plan.phases[0].order
+    frames, rows, columns = range(grid.frames), range(grid.rows), range(grid.columns)
+    return order.walk(
+        frames[:1] if extent.frames else frames,
+        (rows[:1] if order.row_sign == 1 else rows[-1:]) if extent.rows else rows,
+        (columns[:1] if order.column_sign == 1 else columns[-1:]) if extent.columns else columns,
+    )

@@ -1,0 +1,155 @@
+"""TileEngine: keeps the Engine protocol without a model or torch, painting soft coloured tiles.
+
+For trying the server without weights (`--engine tile`), and for tests: tokens follow from the seed and from the contexts
+in the pool, each of which stands for all that it was made from, so that any mistake in contexts, replay or removal either
+raises or changes the picture.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canvas.grid import Grid, Patch
+from canvas.order import Order
+from canvas.plan import Plan
+from jobs.job import Job, ModelInfo
+from workers.engine import Pixels
+from workers.scheduler import pages_needed
+
+CODEBOOK_SIZE = 1024
+
+
+@dataclass
+class _TileJob:
+    """What the engine holds for one job."""
+
+    seed: int
+    plan: Plan
+    tokens: dict[Patch, bytes] = field(default_factory=dict)
+    pages: dict[Patch, bytes] = field(default_factory=dict)  # a context: hash of a patch's tokens and its own contexts
+
+    @property
+    def grid(self) -> Grid:
+        return self.plan.grid
+
+    @property
+    def order(self) -> Order:
+        return self.plan.phases[0].order
+
+    def nearby(self, patch: Patch) -> tuple[Patch, ...]:
+        return self.order.nearby(self.grid, self.plan.extent, patch)
+
+
+class TileEngine:
+    """Engine without a model.
+
+    patch_px: pixels along one side of a patch, a multiple of patch_tokens.  slots, pages: as in Engine.
+    delay_s: seconds that each decode() takes at least, to look like work.
+    """
+
+    def __init__(
+        self, slots: int = 4, pages: int = 1024, patch_px: int = 64, patch_tokens: int = 8, delay_s: float = 0.0
+    ) -> None:
+        if patch_px % patch_tokens:
+            raise ValueError(f"patch_px must be a multiple of patch_tokens ({patch_tokens}), got {patch_px}")
+        self.slots = slots
+        self.pages = pages
+        self.high_water = 0  # most pages in use so far
+        self.model = ModelInfo(
+            name="tile",
+            version="tile-1",
+            description="Soft coloured tiles without a model: for trying the server, and for tests.",
+            patch_px=patch_px,
+            patch_tokens=patch_tokens,
+            codebook_size=CODEBOOK_SIZE,
+            extent=(0, 1, 1),
+            orders=("omega", "omega_star", "zeta", "zeta_star"),
+            parameters=0,
+            licence="Apache-2.0",
+        )
+        self._delay_s = delay_s
+        self._jobs: dict[str, _TileJob] = {}
+
+    @property
+    def pages_used(self) -> int:
+        return sum(len(job.pages) for job in self._jobs.values())
+
+    def pages_needed(self, job: Job, plan: Plan) -> int:
+        return pages_needed(plan, self.slots)
+
+    def start(self, job: Job, plan: Plan) -> None:
+        if self.pages_needed(job, plan) > self.pages:
+            raise ValueError(f"job {job.id} needs more than the pool's {self.pages} pages")
+        self._jobs[job.id] = _TileJob(job.seed, plan)
+
+    def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
+        """As in Engine. Raises KeyError when a context that a patch needs is not in the pool."""
+        time.sleep(self._delay_s)
+        contexts = [self._context(job_id, patch) for job_id, patch in batch]
+        drawn = [
+            _hash_tokens(self._jobs[job_id].seed, patch, context, self.model.patch_tokens**2)
+            for (job_id, patch), context in zip(batch, contexts, strict=True)
+        ]
+        self._add([(*item, tokens) for item, tokens in zip(batch, drawn, strict=True)], contexts)
+        return drawn
+
+    def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
+        """As in Engine. Raises KeyError when a context that a patch needs is not in the pool."""
+        self._add(batch, [self._context(job_id, patch) for job_id, patch, _ in batch])
+
+    def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
+        """As in Engine. Raises KeyError when a patch that must be done is not."""
+        job = self._jobs[job_id]
+        m = self.model.patch_tokens
+        cells = np.pad(_shades(job.tokens[patch], m), ((m, m), (m, m), (0, 0)), mode="edge")
+        nearby = None if refined else job.nearby(patch)
+        for row in (-1, 0, 1):
+            for column in (-1, 0, 1):
+                other = Patch(patch.frame, patch.row + row, patch.column + column)
+                if other in job.grid and (nearby is None or other in nearby):
+                    top, left = m * (1 + row), m * (1 + column)
+                    cells[top : top + m, left : left + m] = _shades(job.tokens[other], m)
+        soft = sum(cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)) // 9
+        height = np.linspace(0, 64, job.grid.rows * m).astype(np.int32)[patch.row * m : (patch.row + 1) * m]
+        coloured = np.clip(soft + height[:, None, None] * np.array([1, 0, -1]), 0, 255).astype(np.uint8)
+        scale = self.model.patch_px // m
+        return coloured.repeat(scale, axis=0).repeat(scale, axis=1)
+
+    def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
+        for patch in patches:
+            del self._jobs[job_id].pages[patch]
+
+    def finish(self, job_id: str) -> None:
+        self._jobs.pop(job_id, None)
+
+    def _context(self, job_id: str, patch: Patch) -> bytes:
+        job = self._jobs[job_id]
+        return b"".join(job.pages[near] for near in job.nearby(patch))
+
+    def _add(self, batch: Sequence[tuple[str, Patch, bytes]], contexts: Sequence[bytes]) -> None:
+        if self.pages_used + len(batch) > self.pages:
+            raise RuntimeError(f"all {self.pages} pages of the pool are in use")
+        for (job_id, patch, tokens), context in zip(batch, contexts, strict=True):
+            job = self._jobs[job_id]
+            job.tokens[patch] = tokens
+            job.pages[patch] = hashlib.sha256(tokens + context).digest()
+        self.high_water = max(self.high_water, self.pages_used)
+
+
+def _hash_tokens(seed: int, patch: Patch, context: bytes, count: int) -> bytes:
+    """`count` tokens in [0, CODEBOOK_SIZE), 2 bytes each, little endian."""
+    key = f"{seed} {patch.frame} {patch.row} {patch.column} ".encode() + context
+    tokens = np.frombuffer(hashlib.shake_256(key).digest(2 * count), dtype="<u2") % CODEBOOK_SIZE
+    return tokens.astype("<u2").tobytes()
+
+
+def _shades(tokens: bytes, m: int) -> NDArray[np.int32]:
+    """Tokens as cells of colour, [m, m, 3] in [0, 255]: a hue for the patch (from its first token), a shade per token."""
+    shade = np.frombuffer(tokens, dtype="<u2").astype(np.int32).reshape(m, m)
+    hue = np.array([shade[0, 0] % 7, shade[0, 0] % 11, shade[0, 0] % 13], dtype=np.int32) * 8
+    cells: NDArray[np.int32] = 60 + hue[None, None, :] + (shade // 11)[:, :, None]
+    return cells
