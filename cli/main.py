@@ -1,91 +1,114 @@
 """`nuwa`: the command line. Each command imports what it runs only when it runs, so that --help answers at once."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
+from cli.console import fail
+from jobs.errors import NuwaError
+
 app = typer.Typer(
     name="nuwa",
     help="Draws pictures of any size from a prompt, patch by patch, and shows each patch as soon as it exists.",
-    epilog="Begin with `nuwa serve`, or, without a server, with `nuwa generate 'snowy mountains at sunset' -o mountains.png`.",
+    epilog="Begin with `nuwa serve`, or, without a server, with `nuwa generate 'a lake at dawn' -o lake.png`.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Host = Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 lets other machines in: there are no accounts.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")]
-Data = Annotated[Path, typer.Option(envvar="NUWA_DATA_DIR", help="Folder for the queue and the finished pictures.")]
-Checkpoint = Annotated[
+# Left out on the command line, a setting comes from the environment, and then from jobs/settings.py.
+Host = Annotated[
+    str | None,
+    typer.Option(envvar="NUWA_HOST", show_default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all networks."),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(envvar="NUWA_PORT", show_default="8000", min=0, max=65_535, help="Port; 0 takes a free one."),
+]
+Data = Annotated[
     Path | None,
-    typer.Option(envvar="NUWA_CHECKPOINT", help="Folder with the weights.", show_default="the weights of the repository"),
+    typer.Option(envvar="NUWA_DATA", show_default="the user's own", help="Folder for the queue and the pictures."),
+]
+Weights = Annotated[
+    Path | None, typer.Option(envvar="NUWA_WEIGHTS", show_default="the shipped one", help="Folder of the model.")
 ]
 
 
-def fail(message: str) -> typer.Exit:
-    """Say what is wrong and how to go on, and end with status 1: `raise fail(...)`."""
-    typer.secho(message, err=True, fg=typer.colors.RED)
-    return typer.Exit(1)
+class Engine(StrEnum):
+    """What draws."""
+
+    TORCH = "torch"
+    TILE = "tile"
+
+
+Drawing = Annotated[
+    Engine | None,
+    typer.Option(
+        envvar="NUWA_ENGINE", show_default="torch", help="torch: the model. tile: plain tiles, to try things out."
+    ),
+]
 
 
 @app.command(epilog="Example: `nuwa serve --port 8123 --no-open --data /srv/nuwa`")
 def serve(
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-    data: Data = Path("data"),
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; one for each GPU, one on a processor.")] = 1,
-    checkpoint: Checkpoint = None,
-    engine: Annotated[
-        str, typer.Option(envvar="NUWA_ENGINE", help="torch, or tile: plain tiles without a model, to try things out.")
-    ] = "torch",
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser once it is ready.")] = True,
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    weights: Weights = None,
+    engine: Drawing = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes: one is right without GPUs.")] = 1,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page when it is ready.")] = True,
 ) -> None:
-    """Run everything on this machine: Redis, workers and the gateway with its page.
+    """Run everything on this machine: Redis, a worker, and the gateway with its page.
 
-    Redis is the one of **REDIS_URL** if that is set. Otherwise one is started for as long as this command runs: `redis-server`
-    or `valkey-server` if installed, else a bundled one. Accepted jobs are kept in the data folder and survive a restart.
-    Ctrl-C stops everything; work in hand goes on at the next start.
+    Redis is the one that **REDIS_URL** names, or one that is started here and ends with this command: `redis-server`
+    or `valkey-server` if installed, else a bundled one. Accepted jobs are kept in the data folder and survive a
+    restart. Ctrl-C stops everything.
     """
     from cli.serve import serve as run
 
-    run(host, port, data, workers, checkpoint, engine, open_page)
+    run(host, port, data, weights, engine, workers, open_page)
 
 
-@app.command(epilog="Example: `REDIS_URL=redis://queue:6379/0 nuwa gateway --host 0.0.0.0`")
-def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+@app.command(epilog="Example: `REDIS_URL=redis://queue:6379 nuwa gateway --host 0.0.0.0`")
+def gateway(host: Host = None, port: Port = None) -> None:
     """Run the gateway alone: HTTP interface, event streams and page. Needs REDIS_URL, and a worker somewhere.
 
-    Its settings are environment variables: see docs/operations.md.
+    More settings are environment variables: docs/operations.md lists them.
     """
-    from cli.serve import gateway as run
+    from cli.roles import run_gateway
 
-    run(host, port)
+    run_gateway(host, port)
 
 
-@app.command(epilog="Example: `REDIS_URL=redis://queue:6379/0 nuwa worker`")
+@app.command(epilog="Example: `REDIS_URL=redis://queue:6379 nuwa worker --weights /srv/weights`")
 def worker(
-    check: Annotated[bool, typer.Option("--check", help="Only ask whether this machine's worker is alive: status 0 or 1.")] = False,
+    weights: Weights = None,
+    engine: Drawing = None,
+    check: Annotated[bool, typer.Option("--check", help="Only ask whether a worker is alive: status 0 or 1.")] = False,
 ) -> None:
     """Run one worker: it takes jobs from Redis (REDIS_URL), draws them and publishes each patch.
 
-    Its settings are environment variables: see docs/operations.md. SIGTERM lets it finish the patches in hand and give its jobs
-    back, for another worker to go on with.
+    SIGTERM lets it finish the patches in hand and give its jobs back, for another worker to go on with. More settings
+    are environment variables: docs/operations.md lists them.
     """
-    from cli.serve import check_worker
-    from cli.serve import worker as run
+    from cli.roles import check_worker, run_worker
 
     if check:
         check_worker()
     else:
-        run()
+        run_worker(weights, engine)
 
 
 @app.command(epilog="Example: `nuwa generate 'a quiet lake at dawn, mist' -o dawn.png --width 1024 --seed 7`")
 def generate(
-    prompt: Annotated[str | None, typer.Argument(help="What the picture shows. Left out: whatever the model likes.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="What the picture shows; may be left out.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .webp or .jpeg.")] = Path("nuwa.png"),
     width: Annotated[int, typer.Option(help="Pixels; any size.")] = 512,
     height: Annotated[int, typer.Option(help="Pixels; any size.")] = 256,
@@ -93,10 +116,11 @@ def generate(
     order: Annotated[str, typer.Option(help="auto, omega, omega_star, zeta or zeta_star.")] = "auto",
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token, 1 draws as trained.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep only the k likeliest tokens; 0 keeps all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens that together hold this probability.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens that hold this probability.")] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt; 1 is off.")] = None,
     server: Annotated[str | None, typer.Option(help="Address of a running server to draw there instead.")] = None,
-    checkpoint: Checkpoint = None,
+    weights: Weights = None,
+    engine: Drawing = None,
 ) -> None:
     """Draw one picture into a file, here and without a server, or on a running one with --server.
 
@@ -105,9 +129,9 @@ def generate(
     from cli.generate import generate as run
 
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "cfg_scale": cfg_scale}
-    request = {"prompt": prompt, "width": width, "height": height, "seed": seed, "order": order}
-    request["sampling"] = {name: value for name, value in sampling.items() if value is not None}
-    run({name: value for name, value in request.items() if value is not None}, out, server, checkpoint)
+    given = {name: value for name, value in sampling.items() if value is not None}
+    request = {"prompt": prompt, "width": width, "height": height, "seed": seed, "order": order, "sampling": given}
+    run({name: value for name, value in request.items() if value is not None}, out, server, weights, engine)
 
 
 @app.command(epilog="Example: `nuwa models --server http://127.0.0.1:8000`")
@@ -126,23 +150,32 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
-    """Train a model: `nuwa train tokenizer`, then `nuwa train transformer`. Needs the train extra (`make setup`)."""
-    _pass_on(context.args or ["--help"], "nuwa train")
+    """Train your own weights: tokenizer, then transformer. Needs what `make setup` installs."""
+    _training().train(context.args, prog_name="nuwa train")
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
-    """Measure a checkpoint: tokenizer PSNR, transformer loss, samples. Needs the train extra (`make setup`)."""
-    _pass_on(["evaluate", *context.args], "nuwa")
+    """Measure weights on scenes and photographs never trained on. Needs what `make setup` installs."""
+    _training().evaluate(context.args, prog_name="nuwa evaluate")
 
 
-def _pass_on(words: list[str], name: str) -> None:
+def _training() -> ModuleType:
     try:
-        from training.cli import app as training_app
+        from training import cli
     except ModuleNotFoundError as missing:
-        raise fail(f"Training needs the package {missing.name!r}, which is not installed here: make setup") from missing
-    training_app(words, prog_name=name)
+        raise fail(f"Training needs {missing.name}, which is not installed here: make setup") from None
+    return cli
+
+
+def main() -> None:
+    """`nuwa`. What this project raises for people to read is said in one line, without a stack trace."""
+    try:
+        app()
+    except NuwaError as error:
+        fail(str(error))
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    main()

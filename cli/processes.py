@@ -1,4 +1,4 @@
-"""Worker processes of `nuwa serve`: kept running, and never left behind."""
+"""The processes of `nuwa serve`: kept running, and never left behind."""
 
 import asyncio
 import ctypes
@@ -6,35 +6,34 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-FIRST_PAUSE_S = 0.5  # before a worker that ended is started again
+FIRST_PAUSE_S = 0.5  # before a process that ended is started again
 LONGEST_PAUSE_S = 30.0
-SETTLED_S = 60.0  # a worker that ran this long starts again with the first pause
+SETTLED_S = 60.0  # one that ran this long starts again after the first pause
 STOP_S = 20.0  # for finishing the patches in hand and giving jobs back
 
-
-def _end_with_parent() -> None:
-    """Runs in the new process: have Linux end it when `nuwa serve` dies without being able to."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-async def keep_worker(number: int, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Run `nuwa worker` in a process of its own until cancelled; one that ends by itself is started again, each time later.
+async def keep_running(
+    name: str, command: Sequence[str], environment: Mapping[str, str], tell: Callable[[str], None]
+) -> None:
+    """Run `nuwa` with these words in a process of its own until cancelled; when it ends by itself, start it again.
 
-    say: told, in a sentence, when a worker ended by itself.
+    The pause before that doubles each time. tell: given a sentence whenever the process `name` ended by itself.
     """
     pause_s = FIRST_PAUSE_S
+    parent = os.getpid()
     while True:
         started = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "cli.main", "worker"),
-            env=os.environ | environment,
+            *("-m", "cli.main", *command),
+            env=environment,
             stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches `nuwa serve` alone, which then stops workers in order
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            start_new_session=True,  # Ctrl-C reaches `nuwa serve` alone, which then ends the others in order
+            preexec_fn=(lambda: _end_with_parent(parent)) if _libc is not None else None,
         )
         try:
             code = await process.wait()
@@ -43,8 +42,8 @@ async def keep_worker(number: int, environment: Mapping[str, str], say: Callable
             raise
         if time.monotonic() - started > SETTLED_S:
             pause_s = FIRST_PAUSE_S
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
-        say(f"Worker {number} {how}; another starts in {pause_s:g} s and goes on with its jobs.")
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        tell(f"The {name} {how}; it is started again in {pause_s:g} s.")
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -59,3 +58,12 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def _end_with_parent(parent: int) -> None:
+    """Runs in the new process before its program: Linux sends it SIGTERM when `nuwa serve` dies, however it dies."""
+    assert _libc is not None
+    pr_set_pdeathsig = 1
+    _libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)

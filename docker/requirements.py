@@ -1,4 +1,4 @@
-"""Prints what the images install: the core dependencies of pyproject.toml and those of the extras named on the command line."""
+"""Prints what an image installs: the core dependencies of pyproject.toml and those of the extras named as words."""
 
 import sys
 import tomllib

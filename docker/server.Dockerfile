@@ -1,7 +1,7 @@
 # The gateway: FastAPI and a Redis client on plain Python. No torch, no model: about 200 MB.
 FROM python:3.11-slim
 
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app NUWA_DATA_DIR=/data
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app NUWA_DATA=/data
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin nuwa && install -d -o nuwa -g nuwa /data
 WORKDIR /app
 

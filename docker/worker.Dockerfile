@@ -2,7 +2,7 @@
 FROM python:3.11-slim
 
 # An idle OpenMP thread that spins steals the core of one that works.
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app NUWA_DATA_DIR=/data OMP_WAIT_POLICY=PASSIVE
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app NUWA_DATA=/data OMP_WAIT_POLICY=PASSIVE
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin nuwa && install -d -o nuwa -g nuwa /data
 WORKDIR /app
 

@@ -6,6 +6,8 @@
      +- QueueFull               the queue holds as many jobs as it may; try again later
      +- BrokerUnavailable       Redis does not answer; nothing is lost, try again later
      +- UnknownModel            no worker serves a model of this name
+     +- InvalidSettings         an environment variable or option has a value that cannot be used
+     +- EmbeddedRedisError      the Redis of `nuwa serve` cannot be started; the message says what to do
 
 The gateway turns them into HTTP answers in server/errors.py, the only place with status codes.
 """
@@ -51,3 +53,15 @@ class UnknownModel(NuwaError):
     """No worker serves a model of this name."""
 
     code = "unknown_model"
+
+
+class InvalidSettings(NuwaError):
+    """An environment variable or option has a value that cannot be used. Stops the start."""
+
+    code = "invalid_settings"
+
+
+class EmbeddedRedisError(NuwaError):
+    """The Redis of `nuwa serve` cannot be started. The message says what to do."""
+
+    code = "embedded_redis"

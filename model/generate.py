@@ -50,6 +50,11 @@ class Canvas:
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
     done: set[Patch] = field(default_factory=set)
 
+    @property
+    def branches(self) -> int:
+        """Pages that a patch takes: with the prompt, and without it when guidance asks for both."""
+        return 1 if self.sampling.cfg_scale == 1 else 2
+
     def place(self, patch: Patch) -> list[float]:
         rows, columns = self.grid.rows, self.grid.columns
         return [patch.row / rows, (patch.row + 1) / rows, patch.column / columns, (patch.column + 1) / columns]
@@ -160,7 +165,7 @@ class PatchDecoder:
 
     def remove(self, canvas: Canvas, patch: Patch) -> None:
         """Forget the states of a patch; unknown ones are ignored (a patch that nothing looks at later)."""
-        for row in range(2):
+        for row in range(canvas.branches):
             if (key := (canvas.key, patch, row)) in self.pool:
                 self.pool.remove(key)
 
@@ -209,10 +214,11 @@ class PatchDecoder:
         for canvas, patch in slots:
             nearby = canvas.order.nearby(canvas.grid, self.extent, patch)
             for row in range(2):
+                seen = nearby if row < canvas.branches else ()
                 contexts.append(
                     [
                         ((canvas.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
-                        for p in nearby
+                        for p in seen
                     ]
                 )
         keys, values, mask = self.pool.select(contexts, self.extent.max_nearby)
@@ -237,7 +243,7 @@ class PatchDecoder:
             torch.cat(rows), orders, lambda n, k, v: (memory.keys[n], memory.values[n]), memory.mask
         )
         for slot, (canvas, patch) in enumerate(batch):
-            for row in range(2 if canvas.sampling.cfg_scale != 1 else 1):
+            for row in range(canvas.branches):
                 self.pool.add((canvas.key, patch, row), keys[:, 2 * slot + row], values[:, 2 * slot + row])
 
 

@@ -1,17 +1,18 @@
-"""Errors as HTTP answers: one shape (RFC 9457 problem+json) for all of them, and the only place with their status codes.
+"""Errors as HTTP answers: one shape (RFC 9457 problem+json) for all, and the only place with their status codes.
 
-    NuwaError (jobs/errors.py)  and the gateway's own:
-     +- NoWorker                no worker has announced a model since this gateway started
-     +- NotReady                the gateway is shutting down
-     +- MalformedCursor         Last-Event-ID is not an id of this event log
-     +- InvalidRequest          fields are wrong: carries a pointer, a message and a limit for each
-     +- PatchNotFound           the patch does not exist (yet), or no version of it has this hash
-     +- ResultNotReady          the job has not ended yet
-     +- ResultGone              the job ended without a result, or its file has been removed
+NuwaError (jobs/errors.py)  and the gateway's own:
+ +- NoWorker                no worker has announced a model since this gateway started
+ +- NotReady                the gateway is shutting down
+ +- MalformedCursor         Last-Event-ID is not an id of this event log
+ +- InvalidRequest          fields are wrong: carries a pointer, a message and a limit for each
+ +- PatchNotFound           the patch does not exist (yet), or no version of it has this hash
+ +- ResultNotReady          the job has not ended yet
+ +- ResultGone              the job ended without a result, or its file has been removed
 """
 
+# ruff: noqa: N818 - named like those of jobs/errors.py
+
 import json
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,8 +27,6 @@ from server.wording import FieldError, describe_all
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 2  # what we say when nobody can know
-
-log = logging.getLogger(__name__)
 
 
 class NoWorker(NuwaError):
@@ -132,7 +131,7 @@ def problem_response(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
-        instance=request.url.path,
+        instance=request.scope["path"],
         code=code,
         request_id=request.scope.get("request_id", ""),
         errors=list(errors),
@@ -154,7 +153,9 @@ async def _on_nuwa_error(request: Request, error: Exception) -> Response:
     if isinstance(error, _RETRY_LATER):
         headers["Retry-After"] = str(error.retry_after_s if isinstance(error, QueueFull) else RETRY_AFTER_S)
     errors = error.errors if isinstance(error, InvalidRequest) else ()
-    return problem_response(request, status, error.code, str(error) or HTTPStatus(status).phrase, errors=errors, headers=headers)
+    return problem_response(
+        request, status, error.code, str(error) or HTTPStatus(status).phrase, errors=errors, headers=headers
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -177,7 +178,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     for fault in found:
         if fault["type"] == "json_invalid":
             place = fault["loc"][-1]
-            return problem_response(request, 400, "bad_request", f"The body is not JSON: {fault['ctx']['error']} at {place}.")
+            return problem_response(
+                request, 400, "bad_request", f"The body is not JSON: {fault['ctx']['error']} at {place}."
+            )
         if fault["type"] == "missing" and fault["loc"] == ("body",):
             return problem_response(request, 400, "bad_request", "The body is empty; a JSON object is expected.")
     if any(fault["loc"] == ("body",) and isinstance(error.body, bytes) for fault in found):

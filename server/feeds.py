@@ -4,8 +4,8 @@
     Feed      one watched job: how far its log is known, and the signal that it has grown
     Page      some events after one cursor, encoded; viewers at the same cursor share the read and the bytes
 
-Viewers pull. A slow one holds a cursor and one page, never a queue, so it neither delays others nor costs more with time.
-A log only grows, so a page that was read once stays right for ever and is kept while there is room.
+Viewers pull. A slow one holds a cursor and one page, never a queue, so it neither delays others nor costs more with
+time. A log only grows, so a page that was read once stays right for ever and is kept while there is room.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Feed:
 class Feeds:
     """All feeds of a process, their reader and their pages. `run` must be running while anyone watches.
 
-    seen: called with the events of a job as the reader meets them, each event once.
+    seen: called with a job's events as the reader meets them.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Feeds:
         return await asyncio.shield(task)  # a viewer that leaves must not break the read for others
 
     async def follow(self, feed: Feed, after: str, pixels: Pixels) -> AsyncGenerator[tuple[bytes, ...]]:
-        """A job's events on the wire from a cursor to the terminal one, as they come; patient while the broker is away."""
+        """A job's events on the wire, from a cursor to the terminal one; patient while the broker is away."""
         while not self.closing:
             grown, ended = feed.grown, feed.ended  # before the read: what happens meanwhile must not be missed
             try:

@@ -1,4 +1,4 @@
-"""What the gateway admits beyond the field rules of GenerateRequest: known model, trained order, size, readable prompt."""
+"""What the gateway checks beyond the field rules of GenerateRequest: model, order, size, control characters."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -14,12 +14,14 @@ from server.wording import FieldError, field_error
 _ALLOWED_CONTROLS = frozenset("\t\n\r")
 
 
-def choose_model(models: Sequence[ModelInfo], name: str | None) -> ModelInfo:
-    """The model asked for, or the default (the first by name). Raises NoWorker, or InvalidRequest naming all models."""
+def choose_model(models: Sequence[ModelInfo], name: str | None, default: str | None) -> ModelInfo:
+    """The model asked for, else the default, else the first by name.
+
+    Raises NoWorker where none is known; InvalidRequest naming all that are for one that is not.
+    """
     if not models:
         raise NoWorker("No worker has been seen yet; one that is starting needs a moment to load its model.")
-    if name is None:
-        return models[0]
+    name = name or default or models[0].name
     known = {model.name: model for model in models}
     if name not in known:
         error = field_error("model", f"must be one of {', '.join(known)}", name, list(known))

@@ -3,8 +3,12 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from jobs.events import JobEvent
+from jobs.settings import ALL_SETTINGS, variable
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,3 +76,55 @@ def test_nuwa_commands_in_documents_exist(document):
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
     used = re.findall(r"(?:^|`|\$ )nuwa ([a-z]+)", document.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(used) <= commands
+
+
+def documented_settings() -> dict[str, str]:
+    """Variable -> default, from the tables of docs/operations.md."""
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| ([^|]+) \|", text_of("docs/operations.md"), re.MULTILINE)
+    return {name: default for names, default in rows for name in re.findall(r"[A-Z_]+", names)}
+
+
+@pytest.mark.parametrize("kind", ALL_SETTINGS, ids=lambda kind: kind.__name__)
+def test_every_setting_is_documented_with_its_default(kind):
+    documented = documented_settings()
+    for name, field in kind.model_fields.items():
+        assert variable(name) in documented, variable(name)
+        default = field.get_default()
+        if field.default_factory is None:  # else it depends on the machine, and the document says how
+            assert documented[variable(name)] == as_documented(default), variable(name)
+
+
+def as_documented(default: object) -> str:
+    match default:
+        case None:
+            return "none"
+        case float():
+            return f"{default:.0f}"
+        case Path():
+            return str(default.relative_to(ROOT))
+        case _:
+            return str(default)
+
+
+def test_no_document_names_a_setting_that_does_not_exist():
+    known = {variable(name) for kind in ALL_SETTINGS for name in kind.model_fields}
+    for document in DOCUMENTS:
+        assert set(re.findall(r"\bNUWA_[A-Z_]+", document.read_text(encoding="utf-8"))) <= known, document.name
+
+
+def test_every_route_is_documented():
+    from jobs.broker.memory import MemoryBroker
+    from jobs.settings import GatewaySettings
+    from jobs.store import FolderStore
+    from server.app import create_app
+
+    paths = create_app(GatewaySettings(), MemoryBroker(), FolderStore(ROOT / "nowhere")).openapi()["paths"]
+    documented = text_of("docs/api.md").replace("/jobs/{id}", "/jobs/{job_id}")
+    for path, methods in paths.items():
+        for method in methods:
+            assert f"{method.upper()} {path}`" in documented or f"`{path}`" in documented, (method, path)
+
+
+def test_every_event_is_documented():
+    kinds = [event.model_fields["kind"].default for event in get_args(get_args(JobEvent)[0])]
+    assert set(re.findall(r"^\| `([a-z.]+)` \|", text_of("docs/api.md"), re.MULTILINE)) >= set(kinds)

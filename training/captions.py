@@ -7,12 +7,12 @@ from training.attributes import Attributes
 
 # Nouns: "" before a plural, "a" before a singular; adjectives go between.
 _TERRAIN: dict[str, tuple[tuple[str, str], ...]] = {
-    "mountains": (("", "mountains"), ("", "mountains"), ("", "mountain peaks"), ("a", "mountain range"), ("", "peaks"),
+    "mountains": (("", "mountains"),) * 4 + (("", "mountain peaks"), ("a", "mountain range"), ("", "peaks"),
                   ("a", "mountain landscape"), ("", "alpine mountains"), ("", "mountain ridges")),
     "hills": (("", "hills"), ("", "rolling hills"), ("", "gentle hills"), ("a", "hilly landscape"), ("", "hillsides")),
     "dunes": (("", "dunes"), ("", "sand dunes"), ("a", "desert"), ("", "desert dunes"), ("a", "sandy desert")),
     "forest": (("a", "forest"), ("", "woods"), ("", "forested hills"), ("a", "woodland"), ("a", "forest landscape")),
-    "plains": (("", "plains"), ("a", "meadow"), ("", "fields"), ("", "grasslands"), ("", "open plains"), ("", "meadows")),
+    "plains": (("", "plains"), ("a", "meadow"), ("", "fields"), ("", "grasslands"), ("", "open plains")),
     "sea": (("a", "sea"), ("a", "coast"), ("a", "seascape"), ("an", "ocean"), ("a", "shore"), ("a", "bay")),
 }  # fmt: skip
 _KIND_OF_FOREST: dict[str, tuple[tuple[str, str], ...]] = {
@@ -23,23 +23,28 @@ _TIME: dict[str, tuple[str, ...]] = {
     "dawn": ("at dawn", "at sunrise", "at daybreak", "at first light"),
     "morning": ("in the morning", "in morning light", "on a bright morning", "in the soft morning light"),
     "noon": ("at noon", "at midday", "in daylight", "in the middle of the day", "by day", "in bright daylight"),
-    "sunset": ("at sunset", "at sunset", "at sundown", "at golden hour", "under a sunset sky", "in the evening sun"),
+    "sunset": ("at sunset",) * 4 + ("at sundown", "at golden hour", "under a sunset sky", "in the evening sun"),
     "dusk": ("at dusk", "at twilight", "at nightfall", "in the twilight"),
-    "night": ("at night", "at night", "by night", "in the night", "at midnight", "under a night sky"),
+    "night": ("at night",) * 3 + ("by night", "in the night", "at midnight", "under a night sky"),
 }
 _TIME_NOUN = {
-    "dawn": ("dawn", "sunrise", "daybreak"), "morning": ("morning", "morning light"), "noon": ("midday", "daylight", "noon"),
-    "sunset": ("sunset", "evening sun"), "dusk": ("dusk", "twilight"), "night": ("night", "night sky"),
-}  # fmt: skip
+    "dawn": ("dawn", "sunrise", "daybreak"),
+    "morning": ("morning", "morning light"),
+    "noon": ("midday", "daylight", "noon"),
+    "sunset": ("sunset", "evening sun"),
+    "dusk": ("dusk", "twilight"),
+    "night": ("night", "night sky"),
+}
 _SEASON = {
     "spring": ("in spring", "in springtime"), "summer": ("in summer", "in summertime"),
     "autumn": ("in autumn", "in the fall", "in autumn colours"), "winter": ("in winter", "in wintertime"),
 }  # fmt: skip
-_SNOWY = ("snowy", "snowy", "snow-covered", "snow-capped", "white")
+_SNOWY = ("snowy", "snowy", "snowy", "snow-covered", "snow-capped", "white")
 _MISTY = ("misty", "foggy", "hazy")
 _MIST = ("mist", "fog", "mist in the valleys", "drifting fog", "layers of mist")
 _WATER = {
-    "lake": ("a lake", "a lake", "a calm lake", "a still lake", "a mirror-like lake", "a lake in front", "reflections in a lake"),
+    "lake": ("a lake",) * 4
+    + ("a calm lake", "a still lake", "a mirror-like lake", "a lake in front", "reflections in a lake"),
     "sea": ("the sea", "the ocean", "a calm sea", "open water", "waves"),
 }
 _BY_WATER = {
@@ -60,7 +65,12 @@ _CELESTIAL = {
     "moon": ("a full moon", "the moon", "a bright moon", "a round moon"),
     "crescent": ("a crescent moon", "a thin moon", "the moon", "a sickle moon"),
     "stars": ("stars", "a starry sky", "many stars", "twinkling stars"),
-    "moon_and_stars": ("a full moon and stars", "the moon and stars", "a moonlit starry sky", "a full moon among stars"),
+    "moon_and_stars": (
+        "a full moon and stars",
+        "the moon and stars",
+        "a moonlit starry sky",
+        "a full moon among stars",
+    ),
     "crescent_and_stars": ("a crescent moon and stars", "the moon and stars", "a crescent moon in a starry sky"),
 }
 _SHINES = {
@@ -72,8 +82,9 @@ _SHINES = {
     "crescent_and_stars": ("a crescent moon and stars above", "a crescent moon hangs in a starry sky over"),
 }
 _FRAMES = (
-    "a landscape with {}", "a view of {}", "a picture of {}", "a poster of {}", "an illustration of {}", "a scene of {}",
-    "a minimalist landscape of {}", "a quiet view over {}", "flat poster art of {}", "a layered landscape: {}",
+    "a landscape with {}", "a view of {}", "a picture of {}", "a poster of {}", "an illustration of {}",
+    "a scene of {}", "a minimalist landscape of {}", "a quiet view over {}", "flat poster art of {}",
+    "a layered landscape: {}",
 )  # fmt: skip
 _STYLES = ("flat poster style", "vector illustration", "minimalist poster", "flat design", "layered landscape")
 

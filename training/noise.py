@@ -8,7 +8,7 @@ _MASK = 0xFFFFFFFF
 def hash01(index: Tensor, key: Tensor, channel: int = 0) -> Tensor:
     """Uniform float32 in [0, 1) for each lattice index.
 
-    index: int64, any sign.  key: int64, broadcasts against index (the scene's and layer's seed).  channel: which number.
+    index: int64, any sign.  key: int64, broadcasts against index (seed of scene and layer).  channel: which number.
     Integer arithmetic only (a 32-bit mix after Mueller's hash), so CPU and GPU agree exactly.
     """
     h = (index * 0x9E3779B1 + key * 0x85EBCA6B + channel * 0xC2B2AE35) & _MASK

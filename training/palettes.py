@@ -1,7 +1,7 @@
 # The colours: hand-picked skies for every time of day, and the colours of the ground in every season.
 import colorsys
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Colour = tuple[float, float, float]
 
@@ -42,47 +42,49 @@ class Palette:
     cloud_shade: Colour
 
 
-def _palette(sky: str, near: str, light: str, dye: float, orb: str, glow: str, cloud: str, shade: str) -> Palette:
+def _palette(sky: str, dye: float, rest: str) -> Palette:
+    """sky: four colours; rest: near, light, orb, glow, cloud and cloud_shade."""
     a, b, c, d = (rgb(code) for code in sky.split())
-    return Palette((a, b, c, d), rgb(near), rgb(light), dye, rgb(orb), rgb(glow), rgb(cloud), rgb(shade))
+    near, light, orb, glow, cloud, shade = (rgb(code) for code in rest.split())
+    return Palette((a, b, c, d), near, light, dye, orb, glow, cloud, shade)
 
 
 PALETTES: dict[str, tuple[Palette, ...]] = {
     "dawn": (
-        _palette("#5b6fa8 #9a93c0 #f0b5a6 #ffdcb0", "#2f3457", "#ffd9c4", 0.5, "#fff6dc", "#ffd09a", "#ffe3d3", "#c59dbd"),
-        _palette("#6a5c9c #b77fae #f2a3a0 #ffd3b4", "#3b2b55", "#ffd0c8", 0.55, "#fff1d6", "#ffbf9a", "#ffd6cc", "#b983b0"),
-        _palette("#4e86a4 #93b8b9 #e9d8b6 #ffe3b8", "#24465a", "#ffe9cc", 0.45, "#fffbe6", "#ffe0a3", "#fff2df", "#a8bfc0"),
-        _palette("#7fa3c7 #b9c3d8 #efd3cf #fce4cf", "#39506b", "#fbe0d4", 0.45, "#fff7ea", "#ffd9bd", "#fff0ea", "#bdb7cc"),
+        _palette("#5b6fa8 #9a93c0 #f0b5a6 #ffdcb0", 0.5, "#2f3457 #ffd9c4 #fff6dc #ffd09a #ffe3d3 #c59dbd"),
+        _palette("#6a5c9c #b77fae #f2a3a0 #ffd3b4", 0.55, "#3b2b55 #ffd0c8 #fff1d6 #ffbf9a #ffd6cc #b983b0"),
+        _palette("#4e86a4 #93b8b9 #e9d8b6 #ffe3b8", 0.45, "#24465a #ffe9cc #fffbe6 #ffe0a3 #fff2df #a8bfc0"),
+        _palette("#7fa3c7 #b9c3d8 #efd3cf #fce4cf", 0.45, "#39506b #fbe0d4 #fff7ea #ffd9bd #fff0ea #bdb7cc"),
     ),
     "morning": (
-        _palette("#4d9be0 #86c1ef #c2e3f5 #fdf0d8", "#1f5a54", "#fff4e0", 0.15, "#fffbe8", "#fff0c2", "#ffffff", "#bcd6ea"),
-        _palette("#5aa7c8 #93cbd6 #cfe8df #fff3d9", "#1c5560", "#fff5dc", 0.2, "#fffdf0", "#fff3c4", "#ffffff", "#b4d3d8"),
-        _palette("#6f9bdc #a3c0ee #d3dcf4 #fbe6dc", "#2c4a7a", "#fff0e6", 0.25, "#fffaf0", "#ffeacc", "#ffffff", "#c3cde8"),
+        _palette("#4d9be0 #86c1ef #c2e3f5 #fdf0d8", 0.15, "#1f5a54 #fff4e0 #fffbe8 #fff0c2 #ffffff #bcd6ea"),
+        _palette("#5aa7c8 #93cbd6 #cfe8df #fff3d9", 0.2, "#1c5560 #fff5dc #fffdf0 #fff3c4 #ffffff #b4d3d8"),
+        _palette("#6f9bdc #a3c0ee #d3dcf4 #fbe6dc", 0.25, "#2c4a7a #fff0e6 #fffaf0 #ffeacc #ffffff #c3cde8"),
     ),
     "noon": (
-        _palette("#1f7fd6 #4aa3ea #8fcdf5 #d5f0fb", "#12505a", "#ffffff", 0.08, "#fffef2", "#fff9d0", "#ffffff", "#b9dcf2"),
-        _palette("#2a8fc7 #59b3dd #a4dbe8 #e6f6ee", "#145058", "#ffffff", 0.1, "#fffef2", "#fffbd6", "#ffffff", "#b8dfe6"),
-        _palette("#3b78d8 #6aa0ea #a6c9f4 #e0ecfb", "#1b3f78", "#fdfdff", 0.12, "#fffdf0", "#fff6d0", "#ffffff", "#bfd3f2"),
-        _palette("#1c9aa8 #5fc0bb #b5e0c8 #f6f1d2", "#0f4a55", "#fffbe8", 0.15, "#fffbe0", "#fff4c0", "#fffaf0", "#a9d3c6"),
+        _palette("#1f7fd6 #4aa3ea #8fcdf5 #d5f0fb", 0.08, "#12505a #ffffff #fffef2 #fff9d0 #ffffff #b9dcf2"),
+        _palette("#2a8fc7 #59b3dd #a4dbe8 #e6f6ee", 0.1, "#145058 #ffffff #fffef2 #fffbd6 #ffffff #b8dfe6"),
+        _palette("#3b78d8 #6aa0ea #a6c9f4 #e0ecfb", 0.12, "#1b3f78 #fdfdff #fffdf0 #fff6d0 #ffffff #bfd3f2"),
+        _palette("#1c9aa8 #5fc0bb #b5e0c8 #f6f1d2", 0.15, "#0f4a55 #fffbe8 #fffbe0 #fff4c0 #fffaf0 #a9d3c6"),
     ),
     "sunset": (
-        _palette("#3b2a6b #8a3f7c #e8685a #ffb25e", "#1d1436", "#ffb58a", 0.62, "#fff0b8", "#ffc46b", "#ffa88a", "#9a4878"),
-        _palette("#4a2a5e #b4475f #f27b4b #ffcf6d", "#2a1230", "#ffb27a", 0.62, "#fff4c4", "#ffd37a", "#ffb37e", "#a8465f"),
-        _palette("#27395f #7a5577 #e08a6d #ffd391", "#1b2238", "#ffc39a", 0.58, "#fff6d2", "#ffd79a", "#ffc4a3", "#8b5f78"),
-        _palette("#6d1f3f #c23a45 #f2744b #ffc16b", "#2b0d26", "#ffa67a", 0.66, "#ffedb0", "#ffc070", "#ff9f78", "#9c3146"),
-        _palette("#a1483d #e07b45 #f6ab55 #ffe08a", "#3a1a25", "#ffc48a", 0.6, "#fffad8", "#ffe69a", "#ffd08f", "#c06a48"),
+        _palette("#3b2a6b #8a3f7c #e8685a #ffb25e", 0.62, "#1d1436 #ffb58a #fff0b8 #ffc46b #ffa88a #9a4878"),
+        _palette("#4a2a5e #b4475f #f27b4b #ffcf6d", 0.62, "#2a1230 #ffb27a #fff4c4 #ffd37a #ffb37e #a8465f"),
+        _palette("#27395f #7a5577 #e08a6d #ffd391", 0.58, "#1b2238 #ffc39a #fff6d2 #ffd79a #ffc4a3 #8b5f78"),
+        _palette("#6d1f3f #c23a45 #f2744b #ffc16b", 0.66, "#2b0d26 #ffa67a #ffedb0 #ffc070 #ff9f78 #9c3146"),
+        _palette("#a1483d #e07b45 #f6ab55 #ffe08a", 0.6, "#3a1a25 #ffc48a #fffad8 #ffe69a #ffd08f #c06a48"),
     ),
     "dusk": (
-        _palette("#1b1b4b #473780 #a14e94 #ee8a8f", "#120f30", "#b59ad0", 0.66, "#fdeedd", "#f2b5b0", "#c987b6", "#54408a"),
-        _palette("#16264f #3a4a86 #8668a3 #e0a0a8", "#0e1632", "#a9a8d6", 0.62, "#fff3e4", "#e8bcc0", "#b59ac2", "#47528c"),
-        _palette("#2a1a4a #6b2f78 #c2508a #f59a86", "#190d2f", "#c795bd", 0.66, "#fff0dc", "#f7b6a0", "#e08aa6", "#6b3479"),
-        _palette("#0f2c4a #2b5b79 #7f8f9a #e8b89a", "#0b1d30", "#a8b6c6", 0.6, "#fff4e0", "#efc9ab", "#b7b3b3", "#3d6580"),
+        _palette("#1b1b4b #473780 #a14e94 #ee8a8f", 0.66, "#120f30 #b59ad0 #fdeedd #f2b5b0 #c987b6 #54408a"),
+        _palette("#16264f #3a4a86 #8668a3 #e0a0a8", 0.62, "#0e1632 #a9a8d6 #fff3e4 #e8bcc0 #b59ac2 #47528c"),
+        _palette("#2a1a4a #6b2f78 #c2508a #f59a86", 0.66, "#190d2f #c795bd #fff0dc #f7b6a0 #e08aa6 #6b3479"),
+        _palette("#0f2c4a #2b5b79 #7f8f9a #e8b89a", 0.6, "#0b1d30 #a8b6c6 #fff4e0 #efc9ab #b7b3b3 #3d6580"),
     ),
     "night": (
-        _palette("#070d24 #0f1f45 #1d3a68 #37608c", "#050a18", "#56739e", 0.68, "#f8f3df", "#8fb2d8", "#3b5a88", "#172a52"),
-        _palette("#0b0a24 #1c1747 #3a2a6c #6a4a8c", "#080616", "#6a5f9e", 0.7, "#fbf2e2", "#a994d8", "#544488", "#231b50"),
-        _palette("#04161f #0a3040 #145462 #2f8080", "#030e14", "#4f8a92", 0.68, "#f4f6e4", "#86cfc8", "#27646e", "#0c3644"),
-        _palette("#0a1020 #172338 #2c3e55 #56677c", "#060a12", "#64758c", 0.66, "#faf6ea", "#aabccc", "#46586e", "#1d2b40"),
+        _palette("#070d24 #0f1f45 #1d3a68 #37608c", 0.58, "#050a18 #6783ae #f8f3df #8fb2d8 #3b5a88 #172a52"),
+        _palette("#0b0a24 #1c1747 #3a2a6c #6a4a8c", 0.6, "#080616 #7a6fae #fbf2e2 #a994d8 #544488 #231b50"),
+        _palette("#04161f #0a3040 #145462 #2f8080", 0.58, "#030e14 #5f9aa2 #f4f6e4 #86cfc8 #27646e #0c3644"),
+        _palette("#0a1020 #172338 #2c3e55 #56677c", 0.58, "#060a12 #74859c #faf6ea #aabccc #46586e #1d2b40"),
     ),
 }
 
@@ -99,15 +101,15 @@ class Ground:
 
 
 GROUNDS: dict[str, Ground] = {
-    "spring": Ground(rgb("#86bd5c"), rgb("#b4d06a"), rgb("#7f8ea0"), rgb("#2f6f57"),
+    "spring": Ground(rgb("#86bd5c"), rgb("#b4d06a"), rgb("#66778f"), rgb("#2f6f57"),
                      (rgb("#f2a9bf"), rgb("#8cc46a"), rgb("#f7c8d4"), rgb("#6fae5c"))),
-    "summer": Ground(rgb("#5c9e4c"), rgb("#9dba55"), rgb("#75859a"), rgb("#1f5a46"),
+    "summer": Ground(rgb("#5c9e4c"), rgb("#9dba55"), rgb("#5d6f8a"), rgb("#1f5a46"),
                      (rgb("#3f8a48"), rgb("#5a9e4a"), rgb("#2f7548"))),
-    "autumn": Ground(rgb("#c69a4e"), rgb("#dcb35c"), rgb("#8a8490"), rgb("#35573f"),
+    "autumn": Ground(rgb("#c69a4e"), rgb("#dcb35c"), rgb("#736e80"), rgb("#35573f"),
                      (rgb("#dd7a32"), rgb("#c64e30"), rgb("#e6ab42"), rgb("#a8402f"))),
-    "winter": Ground(rgb("#93a6a8"), rgb("#a9b5ae"), rgb("#7488a2"), rgb("#2f5464"),
+    "winter": Ground(rgb("#93a6a8"), rgb("#a9b5ae"), rgb("#5c7190"), rgb("#2f5464"),
                      (rgb("#8f8487"), rgb("#7c7883"), rgb("#a1959a"))),
-}
+}  # fmt: skip
 SAND = (rgb("#e9bd78"), rgb("#e2a868"), rgb("#efcb94"), rgb("#d98f5f"))
 SNOW = rgb("#f6faff")
 
@@ -117,4 +119,5 @@ def sample_palette(time_of_day: str, rng: random.Random) -> Palette:
     p = rng.choice(PALETTES[time_of_day])
     hue, light = rng.uniform(-0.018, 0.018), rng.uniform(-0.02, 0.02)
     a, b, c, d = (shifted(colour, hue, light) for colour in p.sky)
-    return Palette((a, b, c, d), shifted(p.near, hue), p.light, p.dye, p.orb, p.glow, shifted(p.cloud, hue), shifted(p.cloud_shade, hue))
+    near, cloud, shade = (shifted(colour, hue) for colour in (p.near, p.cloud, p.cloud_shade))
+    return replace(p, sky=(a, b, c, d), near=near, cloud=cloud, cloud_shade=shade)

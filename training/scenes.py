@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption, captions
-from training.compose import BACK, CLOUD_ROWS, LAYERS, NOWHERE, compose
+from training.compose import BACK, CLOUD_ROWS, FRONT, LAYERS, NOWHERE, compose
 from training.noise import hash01
 from training.shapes import below, broadleaf, cloud_profile, cover, edge, fir, ridge, shadow_foot, snow_foot, star_field
 
@@ -18,7 +18,7 @@ __all__ = ["ATTRIBUTE_VALUES", "Attributes", "SceneBatch", "caption", "captions"
 
 SUN_SPEED = 0.0015  # canvas heights per second, to the right and down
 RIPPLE_SPEED = 1.1  # radians per second
-TREE_ROWS = 2  # rows of trees on each layer of land
+TREE_ROWS = 3  # rows of trees on each layer of land; the last in forests only
 TREE_PX = 7  # no tree is drawn smaller
 STAR_CELL = 1 / 22  # canvas heights; one star at most in each cell
 
@@ -62,7 +62,7 @@ def sample_scenes(
     aspect: canvas width / height, so that sun and moon fall within the canvas.  attributes: what each scene shows;
     drawn when None. Raises ValueError when count is below 1 or differs from the number of attributes.
     """
-    if count < 1 or attributes is not None and len(attributes) != count:
+    if count < 1 or (attributes is not None and len(attributes) != count):
         raise ValueError(f"count is {count}, with {None if attributes is None else len(attributes)} attributes given")
     words: list[Attributes] = []
     parts = []
@@ -70,22 +70,40 @@ def sample_scenes(
         drawn = sample_attributes(random.Random(f"words {seed} {i}"))
         words.append(drawn if attributes is None else attributes[i])
         parts.append(compose(words[-1], random.Random(f"shapes {seed} {i}"), aspect))
-    numbers = {k: torch.tensor([p[k] for p in parts], dtype=torch.float32) for k in parts[0] if k not in ("land", "clouds")}
-    groups = [
-        {k: torch.tensor([[layer[k] for layer in p[name]] for p in parts], dtype=torch.float32) for k in parts[0][name][0]}
+    numbers = {k: _stacked([p[k] for p in parts]) for k in parts[0] if k not in ("land", "clouds")}
+    land, clouds = (
+        {k: _stacked([[layer[k] for layer in p[name]] for p in parts]) for k in parts[0][name][0]}
         for name in ("land", "clouds")
-    ]
+    )
     keys = torch.tensor([random.Random(f"noise {seed} {i}").getrandbits(31) for i in range(count)])
-    land = [p["land"] for p in parts]
+    _raise_orb(numbers, land, keys)
     return SceneBatch(
-        keys,
-        numbers,
-        *groups,
+        seed=keys,
+        numbers=numbers,
+        land=land,
+        clouds=clouds,
         attributes=words,
-        tops=[[y["base"] - y["height"] - y["swell"] - y["rough"] for y in layers] for layers in land],
-        shaded=[[y["shade"] > 0 or y["snow_line"] > 0 for y in layers] for layers in land],
-        tree_heights=[[y["tree_height"] * (y["tree_kind"] > 0) for y in layers] for layers in land],
+        tops=(land["base"] - land["height"] - land["swell"] - land["rough"]).tolist(),
+        shaded=((land["shade"] > 0) | (land["snow_line"] > 0)).tolist(),
+        tree_heights=(land["tree_height"] * (land["tree_kind"] > 0)).tolist(),
     ).to(device)
+
+
+def _stacked(values: list[Any]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _layer_keys(seed: Tensor) -> Tensor:
+    """[B] -> [B, L, 1]: the noise key of every layer of land."""
+    return seed[:, None, None] + 1009 * torch.arange(1, LAYERS + 1, device=seed.device)[None, :, None]
+
+
+def _raise_orb(numbers: dict[str, Tensor], land: dict[str, Tensor], seed: Tensor) -> None:
+    """Sun and moon at most half behind the land that rises below them."""
+    x = numbers["orb_x"][:, None, None].expand(-1, LAYERS, -1)
+    crest = ridge(x, {k: v[..., None] for k, v in land.items() if v.dim() == 2}, _layer_keys(seed))[0].amin((1, 2))
+    radius = numbers["orb_radius"]
+    numbers["orb_y"] = torch.maximum(torch.minimum(numbers["orb_y"], crest - 0.15 * radius), radius + 0.03)
 
 
 class _Canvas:
@@ -123,9 +141,10 @@ def _mirror(c: _Canvas) -> None:
     sea, wind = c.number("sea"), c.number("wind")
     x = c.x[:, None, 1:-1]
     now = c.time[:, None, None] * RIPPLE_SPEED
-    phase = torch.log(depth + 0.03) * 13
-    wave = torch.sin(phase * 1.9 + now + 1.3 * torch.sin(x * 7 + phase)) + 0.6 * torch.sin(phase * 3.7 - now * 1.3 + 2 * x)
-    ripple = wave * depth * (0.03 + 0.10 * sea) * wind
+    phase = torch.log(depth + 0.03) * (17 - 4 * sea)
+    bend = 1.3 * torch.sin(x * 7 + phase)
+    wave = torch.sin(phase * 1.9 + now + bend) + 0.6 * torch.sin(phase * 3.7 - now * 1.3 + 2 * x)
+    ripple = wave * depth * (0.016 + 0.07 * sea) * wind
     c.mirrored = torch.where(depth > 0, c.number("level") - depth * 1.05 - ripple.clamp(min=-0.5), c.y)
 
 
@@ -140,8 +159,8 @@ def _sky(c: _Canvas) -> None:
 
 
 def _stars(c: _Canvas) -> None:
-    cell = max(6.0, STAR_CELL * c.pixels)
-    alpha, chance = star_field(c.columns[1:-1], c.rows, c.scenes.seed[:, None, None], cell)
+    cell = max(9.0, STAR_CELL * c.pixels)
+    alpha, chance = star_field(c.columns[1:-1], c.rows, c.scenes.seed[:, None, None], cell, c.pixels / 500)
     fade = ((c.number("level").clamp(max=0.75) - c.y) / 0.3).clamp(0, 1)
     shown = (chance < c.number("stars")).float() * (c.y < c.number("level"))
     twinkle = 0.85 + 0.15 * torch.sin(chance * 900 + c.time[:, None, None] * 2)
@@ -156,8 +175,10 @@ def _orb(c: _Canvas) -> None:
     dy = c.mirrored - n("orb_y") - moved * 0.5
     distance = torch.sqrt(dx * dx + dy * dy)
     radius = n("orb_radius")
-    glow = n("glow") * (0.55 * torch.exp(-(distance / 0.42) ** 2) + 0.45 * torch.exp(-(distance - radius).clamp(min=0) / 0.09))
-    c.paint(n("glow_colour"), glow)
+    wide, close = torch.exp(-((distance / 0.42) ** 2)), torch.exp((radius - distance).clamp(max=0) / 0.09)
+    c.paint(n("glow_colour"), n("glow") * (0.55 * wide + 0.45 * close))
+    rings = sum(cover((radius * size + 0.02 * size - distance) * c.pixels) for size in (1.5, 2.3, 3.3))
+    c.paint(n("glow_colour"), rings * n("rings"))
     disc = cover((radius - distance) * c.pixels) * (radius > 0)
     bite_x, bite_y = radius * 0.55 * torch.cos(n("orb_tilt")), radius * 0.55 * torch.sin(n("orb_tilt"))
     bite = torch.sqrt((dx - bite_x) ** 2 + (dy - bite_y) ** 2)
@@ -188,7 +209,7 @@ def _clouds(c: _Canvas) -> None:
 def _outlines(c: _Canvas) -> dict[str, Any]:
     """Every curve of the land at once, one value per column: edges of ridges, shade and snow, and the rows of trees."""
     p = {k: v[..., None] for k, v in c.scenes.land.items() if v.dim() == 2}  # [B, L, 1]
-    key = c.scenes.seed[:, None, None] + 1009 * torch.arange(1, LAYERS + 1, device=c.x.device)[None, :, None]
+    key = _layer_keys(c.scenes.seed)
     x = c.x[:, None, :]
     crest, away, margin = ridge(x.expand(-1, LAYERS, -1), p, key)
     lines: dict[str, Any] = {"crest": edge(crest, c.pixels)}
@@ -201,16 +222,18 @@ def _outlines(c: _Canvas) -> dict[str, Any]:
 
 def _tree_rows(c: _Canvas, p: dict[str, Tensor], key: Tensor) -> dict[str, Tensor]:
     """Which tree each column belongs to, for every row of trees: [B, L, rows, w] each. p: [B, L, 1, 1]."""
-    row = torch.arange(TREE_ROWS, device=c.x.device)[None, None, :, None]
+    rows = TREE_ROWS if any(a.terrain == "forest" for a in c.scenes.attributes) else TREE_ROWS - 1
+    row = torch.arange(rows, device=c.x.device)[None, None, :, None]
     x = c.x[:, None, None, 1:-1]
-    size = p["tree_height"].clamp(min=TREE_PX / c.pixels) * (1 + 0.12 * row)
-    spacing = size * torch.where(p["tree_kind"] == 1, 0.46, 0.74)
-    cell = torch.floor(x / spacing + 0.5 * row)
+    size = p["tree_height"].clamp(min=TREE_PX / c.pixels) * (1 + 0.1 * row)
+    spacing = size * torch.where(p["tree_kind"] == 1, 0.54, 0.95)  # no tree leaves its cell
+    shift = 0.5 * row - 0.17 * (row == 2)
+    cell = torch.floor(x / spacing + shift)
     index, key = cell.to(torch.int64), key + 7 * row
-    trunk = (cell + 0.5 + (hash01(index, key, 30) - 0.5) * 0.3 - 0.5 * row) * spacing
+    trunk = (cell + 0.5 + (hash01(index, key, 30) - 0.5) * 0.22 - shift) * spacing
     height = size * (0.62 + 0.38 * hash01(index, key, 31))
     ground = ridge(trunk, p, key - 7 * row)[0] + size * (0.06 + p["tree_drop"] * row)
-    stands = (hash01(index, key, 32) < p["tree_density"]) & (p["tree_kind"] > 0)
+    stands = (hash01(index, key, 32) < p["tree_density"]) & (p["tree_kind"] > 0) & ((row < 2) | (p["tree_drop"] > 0.2))
     return {
         "ground": torch.where(stands, ground, NOWHERE), "height": height,
         "across": (x - trunk) / height, "which": hash01(index, key, 33),
@@ -227,8 +250,16 @@ def _layer(c: _Canvas, i: int, lines: dict[str, Any]) -> None:
     haze = c.number("haze")
     fade = (((y - p["base"] + p["height"]) / p["fade_depth"]).clamp(0, 1) * p["fade"])[:, None]
     crest = [v[:, i] for v in lines["crest"]]
+    if i == LAYERS - FRONT and any(a.terrain == "sea" for a in c.scenes.attributes):
+        swash = p["foam"] * (1.3 + 0.7 * torch.sin(c.x[:, None, 1:-1] * 5 + c.time[:, None, None] * 0.8))
+        c.paint(p["foam_colour"], below(y + swash, crest) * (p["foam"] > 0), first)
     body = below(y, crest)
     c.paint(torch.lerp(p["colour"], haze, fade), body, first)
+    if i >= BACK - 2 and any(a.terrain == "plains" for a in c.scenes.attributes):
+        cell = max(5.0, 0.018 * c.pixels)
+        key = c.scenes.seed[:, None, None] + i
+        dots, chance = star_field(c.columns[1:-1], c.rows[first:], key, cell, c.pixels / 400)
+        c.paint(p["flower_colour"], dots * body * (chance < p["flowers"]), first)
     if any(shaded[i] for shaded in c.scenes.shaded):
         snow = below(y, crest) - below(y, [v[:, i] for v in lines["snow"]])
         c.paint(torch.lerp(p["snow_colour"], haze, fade * 0.5), snow.clamp(min=0), first)
@@ -246,14 +277,14 @@ def _trees(c: _Canvas, i: int, p: dict[str, Tensor], trees: dict[str, Tensor]) -
     tall = max(tall, TREE_PX / c.pixels) * 1.3
     first = c.row(min(top[i] for top in c.scenes.tops) - tall)
     y = (c.mirrored if i < BACK else c.y)[:, first:]
-    for row in range(TREE_ROWS):
+    for row in range(trees["ground"].shape[2]):
         t = {k: v[:, i, row, None, :] for k, v in trees.items()}
         v = (t["ground"] - y) / t["height"]
         u = t["across"]
-        inside = broadleaf(u, v) if "broadleaf" in kinds else None
-        if "firs" in kinds:
-            firs = fir(u, v)
-            inside = firs if inside is None else torch.where(p["tree_kind"] == 1, firs, inside)
+        if kinds >= {"firs", "broadleaf"}:
+            inside = torch.where(p["tree_kind"] == 1, fir(u, v), broadleaf(u, v))
+        else:
+            inside = fir(u, v) if "firs" in kinds else broadleaf(u, v)
         alpha = cover(torch.minimum(inside, v + 0.2) * t["height"] * c.pixels)
         colour = torch.lerp(p["tree_colour"], p["tree_other"], t["which"][:, None])
         colour = torch.lerp(colour, p["shade_colour"], ((u * p["shade_side"] > 0).float() * 0.2)[:, None])
@@ -277,7 +308,9 @@ def _water(c: _Canvas) -> None:
     index, key = row.to(torch.int64), c.scenes.seed[:, None, None]
     stretch = 1 / (0.03 + depth * 0.5)
     drift = c.time[:, None, None] * 0.25 * (hash01(index, key, 51) - 0.5)
-    wave = torch.cos(x * stretch * 0.55 + hash01(index, key, 50) * 6.28 + drift) * torch.cos(x * stretch * 0.23 + hash01(index, key, 52) * 6.28 - drift)
+    along, turn = x * stretch, 2 * torch.pi
+    wave = torch.cos(along * 0.55 + hash01(index, key, 50) * turn + drift)
+    wave = wave * torch.cos(along * 0.23 + hash01(index, key, 52) * turn - drift)
     path = torch.exp(-(((x - n("orb_x")) / (0.06 + 0.35 * depth)) ** 2)) * (n("glow") > 0)
     threshold = (0.75 - 0.2 * sea) * (1 - path) + 0.05 * path
     thickness_px = c.pixels * (depth + 0.04) / 11

@@ -66,7 +66,7 @@ def fir(u: Tensor, v: Tensor) -> Tensor:
     from_top = 1 - v
     saw = from_top * 5
     tooth = saw - torch.floor(saw)
-    half = 0.25 * from_top * (0.62 + 0.5 * tooth)
+    half = 0.21 * from_top * (0.6 + 0.5 * tooth)
     half = torch.where(v < 0.1, torch.full_like(v, 0.03), half)
     return torch.minimum(half - u.abs(), from_top)
 
@@ -121,17 +121,22 @@ def below(y: Tensor, curve: Sequence[Tensor]) -> Tensor:
     return cover((y - curve[0][:, None, :]) * curve[1][:, None, :])
 
 
-def star_field(columns: Tensor, rows: Tensor, key: Tensor, cell_px: float) -> tuple[Tensor, Tensor]:
-    """Sharp stars of one to two pixels, one per cell at most.
+def star_field(columns: Tensor, rows: Tensor, key: Tensor, cell_px: float, larger: float) -> tuple[Tensor, Tensor]:
+    """Sharp dots of one to two pixels, one per cell at most.
 
-    columns, rows: pixel centres [w], [h].  key: [B, 1, 1].  Returns coverage and a random number per star, [B, h, w].
+    columns, rows: pixel centres [w], [h].  key: [B, 1, 1].  larger: scales the dots, never below one pixel.
+    Returns coverage and a random number per dot, [B, h, w].
     """
     cx, cy = torch.floor(columns / cell_px), torch.floor(rows / cell_px)
-    index = cy.to(torch.int64)[:, None] * 7919 + cx.to(torch.int64)[None, :]
-    index = index[None]
-    px = (cx[None, None, :] + 0.15 + 0.7 * hash01(index, key, 1)) * cell_px
-    py = (cy[None, :, None] + 0.15 + 0.7 * hash01(index, key, 2)) * cell_px
-    chance = hash01(index, key, 3)
-    radius = 0.55 + 0.55 * hash01(index, key, 4) ** 4
-    distance = torch.sqrt((columns[None, None, :] - px) ** 2 + (rows[None, :, None] - py) ** 2)
-    return cover(radius - distance), chance
+    ix, iy = (cx - cx[0]).to(torch.int64), (cy - cy[0]).to(torch.int64)
+    # one random number per cell, then spread to the pixels of the cell
+    wide = cx[0] + torch.arange(int(columns.numel() / cell_px) + 2, device=columns.device)
+    high = cy[0] + torch.arange(int(rows.numel() / cell_px) + 2, device=rows.device)
+    index = (high.to(torch.int64)[:, None] * 7919 + wide.to(torch.int64)[None, :])[None]
+    px = (wide[None, None, :] + 0.2 + 0.6 * hash01(index, key, 1)) * cell_px
+    py = (high[None, :, None] + 0.2 + 0.6 * hash01(index, key, 2)) * cell_px
+    radius = (0.55 + 0.55 * hash01(index, key, 4) ** 4) * max(1.0, larger)
+    table = torch.stack((px, py, radius, hash01(index, key, 3)))
+    at_x, at_y, size, chance = table.index_select(2, iy).index_select(3, ix)
+    distance = torch.sqrt((columns - at_x).square() + (rows[:, None] - at_y).square())
+    return cover(size - distance), chance

@@ -1,7 +1,8 @@
 """What a worker needs from whatever makes patches: the protocol every engine keeps.
 
-TorchEngine (torch_engine.py) runs the model; TileEngine (tile_engine.py) paints plain tiles without one. Calls come from one
-thread, one at a time. An engine knows jobs only by id, and holds for each: its tokens so far and its pages in the pool.
+TorchEngine (torch_engine.py) runs the model; TileEngine (tile_engine.py) paints plain tiles without one. Calls come
+from one thread, one at a time. An engine knows jobs only by id, and holds for each: its tokens so far and its pages in
+the pool. A call that raises has changed nothing: the worker repeats it, for each patch alone, before it gives a job up.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,16 @@ class Engine(Protocol):
     pages: int  # the pool's capacity; start() takes what a job may need at most
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
-        """Most pages of the pool that this job can hold at once: known before it starts (canvas.plan)."""
+        """Most pages of the pool that this job can hold at once, known before it starts (scheduler.pages_needed)."""
 
     def start(self, job: Job, plan: Plan) -> None:
         """Learn of a job: its prompt becomes text states. Raises ValueError when it can never fit."""
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
-        """Draw the tokens of up to `slots` ready patches (job id, patch), of any jobs, and add their states to the pool.
+        """Draw the tokens of up to `slots` ready patches (job id, patch), of any jobs; add their states to the pool.
 
-        Returns each patch's tokens, 2 bytes each, little endian, in the order of the batch. The tokens of a patch depend on its
-        job alone, never on what else is in the batch.
+        Returns each patch's tokens, 2 bytes each, little endian, in the order of the batch. The tokens of a patch
+        depend on its job alone, never on what else is in the batch.
         """
 
     def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
@@ -41,8 +42,8 @@ class Engine(Protocol):
     def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
         """Pixels of a patch from its tokens and those around it.
 
-        refined False: only nearby patches of lower rank are looked at, so that the pixels do not depend on what else is done.
-        refined True: all patches that touch it, which must be done: the final pixels.
+        refined False: only nearby patches of lower rank are looked at, so that the pixels do not depend on what else
+        is done. refined True: all patches that touch it, which must be done: the final pixels.
         """
 
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:

@@ -1,4 +1,4 @@
-"""Pixels to files: lossless WebP for patches, a PNG that says how it was made for results; and cropping to the picture."""
+"""Pixels to files: lossless WebP for patches, a PNG that says how it was made for results; cropping to the picture."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""LeasedJob: one job while this worker holds its lease, with what its log says was done before, and the events it may get."""
+"""LeasedJob: one job while this worker holds its lease, what its log says was done before, and its next events."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,18 +9,13 @@ from canvas.grid import Extent, Grid, Patch
 from canvas.order import order_named
 from canvas.plan import Plan, compile_plan
 from jobs.broker.base import LOG_START, Broker, Lease, NewEvent
-from jobs.errors import NuwaError, UnknownModel
+from jobs.errors import UnknownModel
 from jobs.events import JobResumed, JobStarted, PatchEvent, PatchRefined
 from jobs.job import Job, ModelInfo
 from workers.engine import Pixels
+from workers.errors import ModelChanged
 from workers.images import Picture, encode_webp
 from workers.scheduler import Outcome, PatchBatch
-
-
-class ModelChanged(NuwaError):
-    """The job was begun with other weights: going on with these would give a picture that no seed stands for."""
-
-    code = "model_changed"
 
 
 @dataclass(eq=False)

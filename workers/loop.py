@@ -1,8 +1,8 @@
 """Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
 
-One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, replay one batch of each job
-taken over, then decide / do / record one batch of all jobs together. The engine has a thread of its own, so leases are
-renewed meanwhile. Nothing is kept here that the log does not have: a worker may vanish at any point.
+One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, replay one batch of each
+job taken over, then decide / do / record one batch of all jobs together. The engine has a thread of its own, so leases
+are renewed meanwhile. Nothing is kept here that the log does not have: a worker may vanish at any point.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from jobs.events import JobCanceled, JobEvent, JobFailed, JobFinished
 from jobs.job import Job
 from jobs.store import ResultStore
 from workers.engine import Engine
+from workers.errors import EngineFailed
 from workers.images import decode_webp, encode_png
 from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
@@ -37,20 +38,10 @@ Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 
-class EngineFailed(NuwaError):
-    """The engine raised on this job twice, the second time with nothing else in its batch."""
-
-    code = "engine_error"
-
-    @classmethod
-    def because(cls, error: Exception) -> "EngineFailed":
-        return cls(f"the engine failed on this job: {type(error).__name__}: {error}")
-
-
 class Worker:
     """Serves jobs of one broker with one engine until drain() is called.
 
-    name: unique among workers.  heartbeat_s: well under a third of the broker's lease time.
+    name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
     """
 
@@ -60,7 +51,8 @@ class Worker:
         store: ResultStore,
         engine: Engine,
         name: str,
-        heartbeat_s: float = 4.0,
+        max_jobs: int = 8,
+        heartbeat_s: float = 3.0,
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
     ) -> None:
@@ -71,7 +63,7 @@ class Worker:
         self._engine = engine
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
-        self._scheduler = PatchScheduler(engine.slots, engine.pages)
+        self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
         self._leased: dict[str, LeasedJob] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
@@ -139,8 +131,9 @@ class Worker:
         except (JobNotFound, BrokerUnavailable) as error:
             log.warning("job %s: let go before it began: %s", job.id, error)
         except Exception as error:
+            last = [NewEvent(_failure(job.id, error))]
             with contextlib.suppress(LeaseLost, BrokerUnavailable):
-                await self._answered(lambda: self._broker.append(lease, [NewEvent(_failure(job.id, error))]))
+                await self._answered(lambda: self._broker.append(lease, last))
         else:
             self._leased[job.id] = leased
 
@@ -150,6 +143,7 @@ class Worker:
             await self._alone(self._engine.start, leased.job, leased.plan)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.replay = self._scheduler.replay(leased.id) if leased.tokens else None
+            log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
 
     async def _heed_cancels(self) -> None:
         """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
@@ -172,7 +166,7 @@ class Worker:
     # Drawing and logging
 
     async def _decode(self, batch: PatchBatch) -> dict[str, list[tuple[Patch, bytes]]]:
-        """Patches with their tokens, by job. If the batch fails, each patch is tried alone: one job cannot harm another."""
+        """Patches with their tokens, by job. If the batch fails, each is tried alone: one job cannot harm another."""
         drawn: dict[str, list[tuple[Patch, bytes]]] = {job_id: [] for job_id, _ in batch.patches}
         try:
             tokens = await self._in_engine(self._engine.decode, batch.patches)
@@ -362,7 +356,7 @@ class Worker:
 
 
 def _failure(job_id: str, error: Exception) -> JobFailed:
-    """What the log says of an error. Those of our own tree speak for themselves, others are told from the inside only."""
+    """What the job's log says of an error. Only those of our own tree speak for themselves."""
     if isinstance(error, NuwaError):
         log.warning("job %s fails: %s: %s", job_id, error.code, error)
         return JobFailed(code=error.code, message=str(error))

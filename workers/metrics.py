@@ -32,14 +32,17 @@ class WorkerMetrics:
 
 
 @contextmanager
-def serve_metrics(metrics: WorkerMetrics, host: str, port: int | None) -> Iterator[None]:
-    """Answer GET /metrics on host:port while the block runs; does nothing when port is None. Raises OSError."""
+def serve_metrics(metrics: WorkerMetrics, host: str, port: int | None) -> Iterator[int | None]:
+    """Answer GET /metrics on host:port while the block runs, 0 taking a free port; gives the port.
+
+    Does nothing when port is None. Raises OSError when the port is taken.
+    """
     if port is None:
-        yield
+        yield None
         return
     server, thread = start_http_server(port, addr=host, registry=metrics.registry)
     try:
-        yield
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()

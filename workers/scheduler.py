@@ -4,8 +4,8 @@
     ...                                   # do: the engine draws them
     outcome = scheduler.complete(batch)   # record: contexts to forget, patches to refine, jobs now complete
 
-Inside a job, patches run in wavefront rounds (a patch's round = its longest chain of nearby patches), between jobs one patch
-each in turn. A taken-over job first walks through the patches that are done already, by the same rules: replay().
+Inside a job, patches run in wavefront rounds (a patch's round = its longest chain of nearby patches), between jobs one
+patch each in turn. A job taken over first walks through its done patches by the same rules: replay().
 """
 
 import heapq
@@ -15,13 +15,7 @@ from dataclasses import dataclass, field
 
 from canvas.grid import Patch
 from canvas.plan import Plan, Region
-from jobs.errors import NuwaError
-
-
-class PoolTooSmall(NuwaError):
-    """The job needs more pages than the whole pool has: it can never run here."""
-
-    code = "pool_too_small"
+from workers.errors import PoolTooSmall
 
 
 @dataclass(frozen=True)
@@ -60,11 +54,13 @@ class PatchScheduler:
     """Hands out ready patches of the jobs whose pages fit the pool; jobs that do not fit yet wait in line.
 
     slots: most patches in a batch.  pages: capacity of the pool, shared by all admitted jobs.
+    max_jobs: with so many jobs there is no room for another.
     """
 
-    def __init__(self, slots: int, pages: int) -> None:
+    def __init__(self, slots: int, pages: int, max_jobs: int = 8) -> None:
         self.slots = slots
         self.pages = pages
+        self.max_jobs = max_jobs
         self._waiting: dict[str, _Walk] = {}
         self._turn: deque[_Walk] = deque()  # admitted jobs; whose turn comes first stands first
         self._admitted: dict[str, _Walk] = {}
@@ -109,8 +105,8 @@ class PatchScheduler:
 
     @property
     def has_room(self) -> bool:
-        """Whether another job would help: none waits in line, and there are fewer jobs than slots."""
-        return not self._waiting and len(self._admitted) < self.slots
+        """Whether to take another job: none waits in line, so that others may take what does not fit here."""
+        return not self._waiting and len(self._admitted) < self.max_jobs
 
     def schedule(self) -> PatchBatch:
         """Up to `slots` ready patches: one from each job in turn, and again until slots or ready patches run out.
@@ -128,7 +124,7 @@ class PatchScheduler:
         return PatchBatch(tuple(picked))
 
     def complete(self, batch: PatchBatch) -> Outcome:
-        """Record that these patches are done. Patches of jobs dropped meanwhile are ignored; a finished job is dropped."""
+        """Record that these patches are done; a finished job is dropped. Patches of dropped jobs are ignored."""
         outcome = Outcome()
         for job_id, patch in batch.patches:
             if job_id in self._admitted:
@@ -145,7 +141,7 @@ class PatchScheduler:
         while walk.to_replay:
             picked = [walk.next_known() for _ in range(min(self.slots, len(walk.known)))]
             if not picked:
-                raise ValueError(f"job {job_id}: patches are done whose nearby patches are not: {sorted(walk.to_replay)}")
+                raise ValueError(f"patches are done whose nearby patches are not: {sorted(walk.to_replay)}")
             outcome = Outcome()
             for patch in picked:
                 walk.to_replay.remove(patch)
@@ -235,13 +231,11 @@ class _Walk:
 
 def _square(patch: Patch) -> list[Patch]:
     """The patch and the eight that touch it, by rising grid index; some may lie outside the grid."""
-    return [
-        Patch(patch.frame, patch.row + row, patch.column + column) for row in (-1, 0, 1) for column in (-1, 0, 1)
-    ]
+    return [Patch(patch.frame, patch.row + row, patch.column + column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
 
 
 def _without_nearby(plan: Plan) -> Iterator[Patch]:
-    """The patches with an empty Select list: along every axis that a patch looks along, they stand first in the order."""
+    """The patches with an empty Select list: those that stand first along every axis that patches look along."""
     grid, extent, order = plan.grid, plan.extent, plan.phases[0].order
     frames, rows, columns = range(grid.frames), range(grid.rows), range(grid.columns)
     return order.walk(

@@ -1,8 +1,8 @@
 """TileEngine: keeps the Engine protocol without a model or torch, painting soft coloured tiles.
 
-For trying the server without weights (`--engine tile`), and for tests: tokens follow from the seed and from the contexts
-in the pool, each of which stands for all that it was made from, so that any mistake in contexts, replay or removal either
-raises or changes the picture.
+For trying the server without weights (`--engine tile`), and for tests: tokens follow from the seed and from the
+contexts in the pool, each of which stands for all that it was made from, so that any mistake in contexts, replay or
+removal either raises or changes the picture.
 """
 
 import hashlib
@@ -113,9 +113,10 @@ class TileEngine:
                 if other in job.grid and (nearby is None or other in nearby):
                     top, left = m * (1 + row), m * (1 + column)
                     cells[top : top + m, left : left + m] = _shades(job.tokens[other], m)
-        soft = sum(cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)) // 9
+        shifted = [cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)]
+        soft = np.sum(shifted, axis=0) // 9
         height = np.linspace(0, 64, job.grid.rows * m).astype(np.int32)[patch.row * m : (patch.row + 1) * m]
-        coloured = np.clip(soft + height[:, None, None] * np.array([1, 0, -1]), 0, 255).astype(np.uint8)
+        coloured: Pixels = np.clip(soft + height[:, None, None] * np.array([1, 0, -1]), 0, 255).astype(np.uint8)
         scale = self.model.patch_px // m
         return coloured.repeat(scale, axis=0).repeat(scale, axis=1)
 
@@ -148,7 +149,7 @@ def _hash_tokens(seed: int, patch: Patch, context: bytes, count: int) -> bytes:
 
 
 def _shades(tokens: bytes, m: int) -> NDArray[np.int32]:
-    """Tokens as cells of colour, [m, m, 3] in [0, 255]: a hue for the patch (from its first token), a shade per token."""
+    """Tokens as cells of colour, [m, m, 3] in [0, 255]: a hue for the patch (its first token), a shade per token."""
     shade = np.frombuffer(tokens, dtype="<u2").astype(np.int32).reshape(m, m)
     hue = np.array([shade[0, 0] % 7, shade[0, 0] % 11, shade[0, 0] % 13], dtype=np.int32) * 8
     cells: NDArray[np.int32] = 60 + hue[None, None, :] + (shade // 11)[:, :, None]

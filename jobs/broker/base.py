@@ -75,7 +75,7 @@ class JobQueue(Protocol):
 
         A job taken `max_deliveries` times in a row without one new patch fails for good instead (JobFailed, dead
         letter) and is not returned; a canceled one is dropped. A worker that let a lease run out may be given its own
-        job again, under a new epoch.
+        job again, under a new epoch. Raises ValueError when count < 1.
         """
 
     async def renew(self, lease: Lease) -> None:

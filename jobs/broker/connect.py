@@ -11,5 +11,7 @@ def open_broker(settings: BrokerSettings) -> Broker:
     Raises ValueError when `redis_url` is missing or is no address of a Redis.
     """
     if settings.redis_url is None:
-        raise ValueError("REDIS_URL (or NUWA_REDIS_URL) is not set: it names the Redis to use, such as redis://localhost")
+        raise ValueError(
+            "REDIS_URL (or NUWA_REDIS_URL) is not set: it names the Redis to use, such as redis://localhost"
+        )
     return RedisBroker(settings.redis_url.get_secret_value(), settings.limits)

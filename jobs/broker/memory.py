@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from jobs.broker.base import DEAD_LETTERS_MAX, LOG_START, BrokerLimits, Lease, LoggedEvent, NewEvent
-from jobs.broker.rules import batch_digest, check_batch, end_status, may_change, parse_cursor, too_many_deliveries
+from jobs.broker.rules import (
+    batch_digest,
+    check_batch,
+    check_count,
+    end_status,
+    may_change,
+    parse_cursor,
+    too_many_deliveries,
+)
 from jobs.errors import JobNotFound, LeaseLost, QueueFull
 from jobs.events import JobCanceled, JobEvent, JobFailed, JobQueued, PatchEvent, PatchRefined
 from jobs.job import ENDED, Job, JobState, JobStatus, ModelInfo
@@ -82,6 +90,7 @@ class MemoryBroker:
         return len(self._waiting)
 
     async def take(self, worker: str, count: int, wait_s: float) -> list[tuple[Lease, Job]]:
+        check_count(count)
         deadline = time.monotonic() + wait_s
         while True:
             taken = self._take_now(worker, count)
@@ -262,4 +271,5 @@ class MemoryBroker:
 
     async def _wait_for_change(self, at_most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), at_most_s)
+            async with asyncio.timeout(at_most_s):
+                await self._changed.wait()

@@ -7,8 +7,8 @@ used, and again whenever it must.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -17,13 +17,14 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from jobs.broker import keys, scripts
+from jobs.broker import keys as key
+from jobs.broker import scripts
 from jobs.broker.base import DEAD_LETTERS_MAX, LOG_START, BrokerLimits, Lease, LoggedEvent, NewEvent
-from jobs.broker.rules import batch_digest, check_batch, end_status, parse_cursor, too_many_deliveries
+from jobs.broker.rules import batch_digest, check_batch, check_count, end_status, parse_cursor, too_many_deliveries
 from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, QueueFull
 from jobs.events import JobCanceled, JobFailed, JobQueued, PatchEvent, PatchRefined, decode_event, encode_event
 from jobs.job import Job, JobState, JobStatus, ModelInfo
@@ -56,7 +57,7 @@ class RedisBroker:
             url,
             max_connections=_CONNECTIONS,
             timeout=_ANSWER_S,
-            socket_timeout=_ANSWER_S,
+            socket_timeout=None,  # _answered() watches the time: redis-py would use wait_for, which loses cancellations
             socket_connect_timeout=_CONNECT_S,
             retry=Retry(NoBackoff(), 1),  # the first use of a connection that died with the last Redis
             protocol=2,
@@ -87,6 +88,7 @@ class RedisBroker:
         return int(await self._run(scripts.DEPTH))
 
     async def take(self, worker: str, count: int, wait_s: float) -> list[tuple[Lease, Job]]:
+        check_count(count)
         failed = too_many_deliveries(self._limits)
         arguments = (self._lease_ms, self._limits.max_deliveries, self._ttl_ms, encode_event(failed), failed.message)
         canceled = encode_event(JobCanceled(done=0))
@@ -97,7 +99,7 @@ class RedisBroker:
             left_ms = int((deadline - time.monotonic()) * 1000)
             if taken or left_ms <= 0:
                 return taken
-            await self._read_streams({keys.QUEUE: newest.decode()}, min(left_ms, _CLAIM_EVERY_MS))
+            await self._read_streams({key.QUEUE: newest.decode()}, min(left_ms, _CLAIM_EVERY_MS))
 
     async def renew(self, lease: Lease) -> None:
         await self._run(scripts.RENEW, lease.job_id, lease.worker, lease.epoch, 0)
@@ -124,12 +126,12 @@ class RedisBroker:
         return len(await self._run(scripts.ALIVE))
 
     async def dead_letters(self) -> list[Job]:
-        with _translated():
-            entries = cast(Any, await self._redis.xrange(keys.DEAD, count=DEAD_LETTERS_MAX))
+        async with _answered():
+            entries = cast(Any, await self._redis.xrange(key.DEAD, count=DEAD_LETTERS_MAX))
         return [Job.model_validate_json(fields[b"job"]) for _, fields in entries]
 
     async def ping(self) -> None:
-        with _translated():
+        async with _answered():
             await self._redis.ping()
 
     async def append(self, lease: Lease, events: Sequence[NewEvent]) -> list[str]:
@@ -155,11 +157,10 @@ class RedisBroker:
         self, job_id: str, after: str = LOG_START, limit: int = 256, *, tokens: bool = False
     ) -> list[LoggedEvent]:
         cursor = "({}-{}".format(*parse_cursor(after))
-        with _translated():
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.exists(keys.job(job_id))
-                pipeline.xrange(keys.log(job_id), min=cursor, count=limit)
-                exists, entries = await pipeline.execute()
+        async with _answered(), self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.exists(key.job(job_id))
+            pipeline.xrange(key.log(job_id), min=cursor, count=limit)
+            exists, entries = await pipeline.execute()
         if not exists:
             raise JobNotFound(f"There is no job {job_id}.")
         return [
@@ -168,8 +169,8 @@ class RedisBroker:
         ]
 
     async def wait(self, cursors: Mapping[str, str], wait_s: float) -> set[str]:
-        by_log = {keys.log(job_id): job_id for job_id in cursors}
-        streams = {keys.log(job_id): "{}-{}".format(*parse_cursor(cursor)) for job_id, cursor in cursors.items()}
+        by_log = {key.log(job_id): job_id for job_id in cursors}
+        streams = {key.log(job_id): "{}-{}".format(*parse_cursor(cursor)) for job_id, cursor in cursors.items()}
         deadline = time.monotonic() + wait_s
         while True:
             left_ms = max(1, int((deadline - time.monotonic()) * 1000))  # BLOCK 0 would wait for ever
@@ -177,12 +178,12 @@ class RedisBroker:
             if grown or time.monotonic() >= deadline:
                 return {by_log[name] for name in grown}
 
-    async def images(self, job_id: str, keys_: Sequence[tuple[int, bool]]) -> list[bytes | None]:
-        if not keys_:
+    async def images(self, job_id: str, keys: Sequence[tuple[int, bool]]) -> list[bytes | None]:
+        if not keys:
             return []
-        fields = [keys.image_field(index, refined) for index, refined in keys_]
-        with _translated():
-            found = await cast(Awaitable[list[bytes | None]], self._redis.hmget(keys.images(job_id), fields))
+        fields = [key.image_field(index, refined) for index, refined in keys]
+        async with _answered():
+            found = await cast(Awaitable[list[bytes | None]], self._redis.hmget(key.images(job_id), fields))
         return list(found)
 
     async def close(self) -> None:
@@ -192,7 +193,7 @@ class RedisBroker:
         """Runs by hash; a server that does not know the script (any more) is sent its text."""
         if script not in self._scripts:
             self._scripts[script] = self._redis.register_script(scripts.PRELUDE + script)
-        with _translated():
+        async with _answered():
             return await self._scripts[script](args=arguments)
 
     async def _read_streams(self, streams: Mapping[str, str], block_ms: int) -> set[str]:
@@ -200,17 +201,20 @@ class RedisBroker:
         if not streams:
             await asyncio.sleep(block_ms / 1000)
             return set()
-        with _translated():
+        async with _answered():
             grown = await self._redis.xread(cast(Any, streams), count=1, block=block_ms)
         return {cast(bytes, name).decode() for name, _ in cast(Any, grown) or ()}
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns errors of Redis, and those that the scripts answer with, into this project's."""
+@asynccontextmanager
+async def _answered() -> AsyncIterator[None]:
+    """Limits the time of a command; turns errors of Redis and of the scripts into this project's."""
     try:
-        yield
+        async with asyncio.timeout(_ANSWER_S):
+            yield
     except _ABSENT as error:
+        if isinstance(error.__cause__, AuthenticationError):
+            raise BrokerUnavailable("Redis does not let us in: see user and password in REDIS_URL.") from error
         raise BrokerUnavailable("Redis does not answer.") from error
     except ResponseError as error:
         word = str(error).split(" ", 1)[0]
@@ -241,7 +245,7 @@ def _append_arguments(new: NewEvent) -> tuple[str | bytes, ...]:
     """The six arguments of one event for scripts.APPEND."""
     field = ""
     if isinstance(new.event, PatchEvent | PatchRefined) and new.image is not None:
-        field = keys.image_field(new.event.index, isinstance(new.event, PatchRefined))
+        field = key.image_field(new.event.index, isinstance(new.event, PatchRefined))
     return (
         encode_event(new.event),
         "1" if isinstance(new.event, PatchEvent) else "",

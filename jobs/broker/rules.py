@@ -23,6 +23,12 @@ def parse_cursor(cursor: str) -> tuple[int, int]:
     return parsed
 
 
+def check_count(count: int) -> None:
+    """Raises ValueError unless a worker asks for at least one job."""
+    if count < 1:
+        raise ValueError("take at least one job")
+
+
 def check_batch(events: Sequence[NewEvent]) -> None:
     """Raises ValueError unless a terminal event, if there is one, comes last."""
     if any(isinstance(new.event, TERMINAL) for new in events[:-1]):

@@ -41,12 +41,19 @@ local function info(flat, name)
   end
 end
 
--- Jobs that wait, up to and with an entry of the queue ('+' for all).
-local function waiting(up_to)
+-- Jobs that wait: entries that were never delivered.
+local function depth()
+  ensure_group()
+  return math.max(0, redis.call('XLEN', QUEUE) - redis.call('XPENDING', QUEUE, GROUP)[1])
+end
+
+-- Jobs that are taken before that of an entry.
+local function position(entry)
   ensure_group()
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', QUEUE)) do
     if info(group, 'name') == GROUP then
-      return #redis.call('XRANGE', QUEUE, '(' .. info(group, 'last-delivered-id'), up_to)
+      local up_to_entry = #redis.call('XRANGE', QUEUE, '(' .. info(group, 'last-delivered-id'), entry)
+      return math.max(0, up_to_entry - 1)
     end
   end
 end
@@ -102,7 +109,7 @@ PRELUDE = _CONSTANTS + _FUNCTIONS  # stands before every script
 SUBMIT = """
 local id, job, total, event, queue_max = unpack(ARGV)
 if redis.call('EXISTS', job_key(id)) == 1 then return 'OK' end
-if waiting('+') >= tonumber(queue_max) then return redis.error_reply('QUEUEFULL') end
+if depth() >= tonumber(queue_max) then return redis.error_reply('QUEUEFULL no room') end
 redis.call('HSET', job_key(id), 'job', job, 'status', 'queued', 'total', total, 'done', 0,
            'deliveries', 0, 'fruitless', 0, 'epoch', 0)
 enqueue(id)
@@ -114,15 +121,12 @@ return 'OK'
 # ARGV: job id. Answers its fields, flat, and its place in the queue or -1.
 STATE = """
 local fields = redis.call('HGETALL', job_key(ARGV[1]))
-if #fields == 0 then return redis.error_reply('NOJOB') end
-local position = -1
-if info(fields, 'status') == 'queued' then
-  position = math.max(0, waiting(info(fields, 'entry')) - 1)
-end
-return {fields, position}
+if #fields == 0 then return redis.error_reply('NOJOB no such job') end
+local is_queued = info(fields, 'status') == 'queued'
+return {fields, is_queued and position(info(fields, 'entry')) or -1}
 """
 
-DEPTH = "return waiting('+')"
+DEPTH = "return depth()"
 
 # ARGV: worker, count, lease_ms, max_deliveries, ttl_ms, JobFailed JSON, its message, JobCanceled JSON.
 # Answers the queue's newest entry id, for waiting beyond it, and for each job {job id, epoch, delivery, job JSON}.
@@ -188,7 +192,7 @@ return {info(redis.call('XINFO', 'STREAM', QUEUE), 'last-generated-id'), taken}
 # ARGV: job id, worker, epoch, idle_ms: 0 renews the lease, more than any lease gives it up.
 RENEW = """
 local id, worker, epoch, idle_ms = unpack(ARGV)
-if not is_held(id, worker, epoch) then return redis.error_reply('LEASELOST') end
+if not is_held(id, worker, epoch) then return redis.error_reply('LEASELOST stale epoch') end
 ensure_group()
 redis.call('XCLAIM', QUEUE, GROUP, CONSUMER, 0, redis.call('HGET', job_key(id), 'entry'), 'IDLE', idle_ms, 'JUSTID')
 if tonumber(idle_ms) > 0 then redis.call('HDEL', job_key(id), 'worker') end
@@ -200,7 +204,7 @@ CANCEL = """
 local id, lease_ms, ttl_ms, canceled = unpack(ARGV)
 local known = redis.call('HMGET', job_key(id), 'status', 'worker', 'entry')
 local status, worker, entry = unpack(known)
-if not status then return redis.error_reply('NOJOB') end
+if not status then return redis.error_reply('NOJOB no such job') end
 if status == 'running' then
   ensure_group()
   local pending = redis.call('XPENDING', QUEUE, GROUP, entry, entry, 1)[1]
@@ -219,7 +223,7 @@ return 'OK'
 # ARGV: job id, worker, epoch
 CANCEL_REQUESTED = """
 local id, worker, epoch = unpack(ARGV)
-if not is_held(id, worker, epoch) then return redis.error_reply('LEASELOST') end
+if not is_held(id, worker, epoch) then return redis.error_reply('LEASELOST stale epoch') end
 return redis.call('HEXISTS', job_key(id), 'cancel')
 """
 
@@ -231,7 +235,7 @@ local job = job_key(id)
 local last = redis.call('HMGET', job, 'last_digest', 'last_ids', 'ended')
 local held = is_held(id, worker, epoch)
 if last[1] == digest and (held or last[3]) then return cjson.decode(last[2]) end
-if not held then return redis.error_reply('LEASELOST') end
+if not held then return redis.error_reply('LEASELOST stale epoch') end
 local ids = {}
 for i = 8, #ARGV, 6 do
   local event, is_patch, has_tokens, tokens, field, image = unpack(ARGV, i, i + 5)

@@ -29,7 +29,7 @@ async function call(path, options = {}) {
   try {
     response = await fetch(path, { ...options, cache: "no-store", headers: { Accept: "application/json", ...options.headers } });
   } catch {
-    throw new Problem({ title: "The server cannot be reached", detail: "Check that it is running and that you are connected, then try again." });
+    throw new Problem({ title: "The server cannot be reached.", detail: "Check that it is running and that you are connected, then try again." });
   }
   const date = Date.parse(response.headers.get("Date") ?? "");
   if (date) clockOffset = date + 500 - Date.now(); // the header is cut to whole seconds

@@ -11,6 +11,7 @@ import { announce, announceProgress, clearWall, drawRunning, drawWall } from "./
 const POLL_MS = 2000;
 const MODELS_RETRY_S = 5;
 
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 const byId = (id) => document.getElementById(id);
 const canvas = new PatchCanvas(byId("canvas"));
 const frame = new Frame({
@@ -105,6 +106,8 @@ function markGone(id) {
 // --- The picture on the wall ---
 
 function open(id) {
+  const { top, bottom } = byId("wall").getBoundingClientRect();
+  if (top < -40 || bottom > innerHeight + 40) byId("wall").scrollIntoView({ behavior: stillness.matches ? "instant" : "smooth" });
   const hash = `#job=${encodeURIComponent(id)}`;
   if (location.hash !== hash) location.hash = hash; // comes back through hashchange
   else showFromAddress();
@@ -157,7 +160,7 @@ async function showGone(id) {
   if (!known) {
     location.hash = "";
     return desk.showProblem(new api.Problem({
-      title: "This picture is not on the server", detail: "Its time has passed, or the address is not complete. Make a new one here.", status: 404,
+      detail: "Its time has passed, or the address is not complete. Make a new one here.", status: 404,
     }));
   }
   hang(known);

@@ -16,6 +16,8 @@ const SEED_MAX = 2 ** 32 - 1;
 const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 3 };
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
 
+const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
+
 const byId = (id) => document.getElementById(id);
 const rollSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
@@ -78,7 +80,7 @@ export class Desk {
     this.clearErrors();
     this.#refresh();
     byId("prompt").focus({ preventScroll: true });
-    byId("desk").scrollIntoView({ block: "start", behavior: "smooth" });
+    byId("desk").scrollIntoView({ block: "start" });
   }
 
   /** A job was made from the form: the seed stays only if asked to. */
@@ -107,10 +109,10 @@ export class Desk {
       document.querySelector("[aria-invalid]")?.focus();
       if (elsewhere.length === 0) return;
     }
-    byId("banner-title").textContent = `${problem.title.replace(/\.$/, "")}.`;
+    // The gateway's titles are HTTP's words for a status; its details are for people.
+    byId("banner-title").textContent = TITLES[problem.status] ?? (problem.status >= 400 ? "That did not work." : problem.title);
     byId("banner-detail").textContent = elsewhere.length > 0
-      ? elsewhere.map(({ pointer, message }) => `${pointer}: ${message}`).join(" ")
-      : problem.detail === problem.title ? "" : problem.detail;
+      ? elsewhere.map(({ pointer, message }) => `${pointer}: ${message}`).join(" ") : problem.detail;
     byId("banner").hidden = false;
     byId("banner-retry").hidden = !(problem.passing || problem.status === 0);
     byId("banner-retry").onclick = retry;
@@ -164,7 +166,7 @@ export class Desk {
   #submit() {
     const request = this.request();
     const errors = this.#mistakes(request);
-    if (errors.length > 0) return this.showProblem({ title: "Please check the marked fields", detail: "", errors });
+    if (errors.length > 0) return this.showProblem({ title: "Please check the marked fields.", detail: "", errors });
     this.onSubmit(request);
   }
 
@@ -185,8 +187,8 @@ export class Desk {
       label.querySelector("input").checked = value === FIRST_SIZE;
       // Drawn to one scale, so the choice shows how much longer a scroll is than a square.
       const shape = label.querySelector("i");
-      shape.style.width = width ? `${width / 36}px` : "20px";
-      shape.style.height = height ? `${height / 36}px` : "14px";
+      shape.style.width = width ? `${width / 28}px` : "20px";
+      shape.style.height = height ? `${height / 28}px` : "14px";
       return label;
     }));
   }

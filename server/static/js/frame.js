@@ -1,7 +1,7 @@
 // How the picture hangs in its frame: fitted or at full size, and scrolled along with the patches being made.
 
 const ENLARGE_MAX = 2.5;
-const FIT_WORTH_SEEING = 0.45; // below this a fitted scroll is a thin ribbon: begin at full size instead
+const FIT_WORTH_SEEING = 0.55; // below this a fitted scroll is a thin ribbon: begin at full size instead
 
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -55,7 +55,7 @@ function note(record) {
   return "";
 }
 
-function facts(record) {
+function facts(record, shrunk) {
   const sampling = record.sampling ?? {};
   return [
     sizeWords(record.width, record.height),
@@ -65,16 +65,26 @@ function facts(record) {
     sampling.top_p !== undefined && `top-p ${sampling.top_p}`,
     sampling.cfg_scale !== undefined && `guidance ${sampling.cfg_scale}`,
     record.model,
-  ].filter(Boolean).join("  ·  ");
+    shrunk && "shown smaller, the download has every pixel",
+  ].filter(Boolean);
 }
 
-/** Show a record on the wall. `connection` is the stream's state; `drawing` says that the last patches still arrive. */
+/** Facts as a line that breaks only between them, its dots never at the start of a line. */
+function drawFacts(parts) {
+  byId("facts").replaceChildren(...parts.flatMap((part, place) => {
+    const span = document.createElement("span");
+    span.textContent = part + (place < parts.length - 1 ? " ·" : "");
+    return [span, " "];
+  }));
+}
+
+/** Show a record on the wall. `connection` is the stream's state; `shrunk` says that the canvas is smaller than the picture. */
 export function drawWall(record, { connection, shrunk }) {
   const state = record.gone ? "gone" : record.status;
   const running = isRunning(record);
   byId("wall").dataset.state = state;
   byId("title").textContent = record.prompt || "Untitled";
-  byId("facts").textContent = facts(record) + (shrunk ? "  ·  shown smaller, the download has every pixel" : "");
+  drawFacts(facts(record, shrunk));
   byId("progress-text").textContent = progressWords(record, connection);
   byId("elapsed").textContent = elapsedWords(record);
   byId("canvas").setAttribute("aria-label", `${record.prompt || "Untitled picture"}, ${progressWords(record, connection)}`);

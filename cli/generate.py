@@ -1,0 +1,255 @@
+"""`nuwa generate`: one picture into a file, drawn in this process or by a running server, with a bar of patches."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from canvas.grid import Extent, Grid
+from canvas.plan import choose_order
+from cli.console import fail, say
+from jobs.broker.base import LOG_START
+from jobs.broker.memory import MemoryBroker
+from jobs.events import TERMINAL, JobEvent
+from jobs.job import Job, ModelInfo
+from jobs.request import SEED_MAX, GenerateRequest, OrderName
+from jobs.settings import WorkerSettings, load_settings
+from jobs.store import FolderStore
+from server.images import ResultFormat, convert
+from workers.engine import Engine
+from workers.loop import Worker
+from workers.main import load_engine
+
+FORMATS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+CONNECT_S = 5.0
+SILENCE_S = 60.0  # four pings of a stream in which nothing happens
+
+RECONNECTS_MAX = 30
+RECONNECT_S = 1.0
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+def generate(request: dict[str, Any], out: Path, server: str | None, weights: Path | None, engine: str | None) -> None:
+    """Draw what the request says (fields of GenerateRequest) into `out`. Raises typer.Exit when it cannot."""
+    if out.suffix.lower() not in FORMATS:
+        raise fail(f"{out}: name a .png, .webp or .jpeg file.")
+    if not out.absolute().parent.is_dir():
+        raise fail(f"{out}: there is no folder {out.absolute().parent}.")
+    try:
+        checked = GenerateRequest.model_validate(request)
+    except ValidationError as error:
+        raise fail("\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
+    image_format = FORMATS[out.suffix.lower()]
+    with progress_bar() as on_event:
+        if server is not None:
+            picture = draw_there(server, checked, image_format, on_event)
+        else:
+            picture = convert(draw_here(checked, weights, engine, on_event), ResultFormat(image_format))
+    out.write_bytes(picture)
+    say(f"{out}: {checked.width}x{checked.height} pixels")
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[OnEvent]:
+    """A bar of patches on standard error, moved by a job's events: yields what wants to be told of each."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("patches"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("waiting", total=None)
+
+        def on_event(kind: str, data: dict[str, Any]) -> None:
+            match kind:
+                case "job.started":
+                    progress.update(bar, description=f"drawing, seed {data['seed']}", total=data["total"])
+                case "job.resumed":
+                    progress.update(bar, completed=data["done"])
+                case "patch":
+                    progress.update(bar, completed=data["done"], total=data["total"])
+                case "job.failed":
+                    raise fail(f"The picture failed: {data['message']} ({data['code']})")
+                case "job.canceled":
+                    raise fail("The picture was canceled.")
+
+        yield on_event
+
+
+# In this process
+
+
+def draw_here(request: GenerateRequest, weights: Path | None, engine: str | None, on_event: OnEvent) -> bytes:
+    """The picture as PNG, by the worker's own code with a queue in memory: the same bytes as from a server."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: an idle thread that spins takes a core
+    settings = load_settings(WorkerSettings, weights=weights, engine=engine)
+    return asyncio.run(_draw_here(request, load_engine(settings), on_event))
+
+
+async def _draw_here(request: GenerateRequest, engine: Engine, on_event: OnEvent) -> bytes:
+    broker = MemoryBroker()
+    with tempfile.TemporaryDirectory(prefix="nuwa-") as folder:
+        store = FolderStore(Path(folder))
+        worker = Worker(broker, store, engine, "here", idle_wait_s=0.05)
+        job = fixed_job(request, engine.model)
+        await broker.submit(job, request.patch_count(job.patch_px))
+        working = asyncio.create_task(worker.run())
+        async for event in _events(broker, job.id, working):
+            on_event(event.kind, event.model_dump())
+        worker.drain()
+        await working
+        picture = store.get(job.id)
+    assert picture is not None, "a finished job has its result"
+    return picture
+
+
+async def _events(broker: MemoryBroker, job_id: str, working: asyncio.Task[None]) -> AsyncIterator[JobEvent]:
+    """A job's events as they happen, to its terminal one; a fault of the worker is raised here."""
+    cursor = LOG_START
+    while True:
+        await broker.wait({job_id: cursor}, 0.5)
+        for logged in await broker.read(job_id, cursor):
+            yield logged.event
+            if isinstance(logged.event, TERMINAL):
+                return
+            cursor = logged.id
+        if working.done():
+            working.result()
+
+
+def fixed_job(request: GenerateRequest, model: ModelInfo) -> Job:
+    """The request with everything chosen that was left open. Raises typer.Exit for an order that is not the model's."""
+    order = request.order.value
+    if request.order is OrderName.AUTO:
+        grid = Grid.from_pixels(request.width, request.height, model.patch_px)
+        order = choose_order(grid, Extent(*model.extent), model.orders).name
+    elif order not in model.orders:
+        raise fail(f"order {order}: this model was trained on {', '.join(model.orders)}.")
+    return Job(
+        id="here",
+        request=request,
+        seed=secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed,
+        order=order,
+        model=model.name,
+        patch_px=model.patch_px,
+        created_at=datetime.now(UTC),
+    )
+
+
+# By a server
+
+
+def draw_there(server: str, request: GenerateRequest, image_format: str, on_event: OnEvent) -> bytes:
+    """The picture in a format of GET /jobs/{id}/result, drawn by a running server."""
+    with client_of(server) as client:
+        job = ask(client, "POST", "/generate", json=request.model_dump(mode="json", exclude_unset=True)).json()
+        for kind, data in follow(client, job["links"]["events"]):
+            on_event(kind, data)
+        return ask(client, "GET", job["links"]["result"], params={"format": image_format}).content
+
+
+def client_of(server: str) -> httpx.Client:
+    return httpx.Client(base_url=server, timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S))
+
+
+def ask(client: httpx.Client, method: str, path: str, **rest: Any) -> httpx.Response:
+    """One request. Raises typer.Exit, having said why, when the server is away or refuses."""
+    try:
+        response = client.request(method, path, **rest)
+    except httpx.TransportError as error:
+        raise fail(
+            f"No answer from {client.base_url}: {error}. Is the server running? Start it with: nuwa serve"
+        ) from None
+    if response.is_error:
+        raise fail(problem_of(response))
+    return response
+
+
+def problem_of(response: httpx.Response) -> str:
+    """What a problem document (RFC 9457) says, field by field; the bare status of anything else."""
+    try:
+        problem = response.json()
+        fields = [f"{e['pointer'].removeprefix('/')}: {e['message']}" for e in problem.get("errors") or []]
+        return "\n".join(fields or [problem.get("detail") or problem["title"]])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{response.request.url} answered {response.status_code} {response.reason_phrase}"
+
+
+def follow(client: httpx.Client, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind and data of each event of a job, once and in order, over as many connections as it takes."""
+    last_id: str | None = None
+    cuts_in_a_row = 0
+    while True:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last_id} if last_id else {})
+        try:
+            with client.stream("GET", path, params={"pixels": "url"}, headers=headers) as response:
+                if response.is_error:
+                    response.read()
+                    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                        raise fail(problem_of(response))
+                for event_id, kind, data in parse_stream(response.iter_lines()):
+                    last_id, cuts_in_a_row = event_id, 0
+                    yield kind, data
+                    if kind in ("job.finished", "job.failed", "job.canceled"):
+                        return
+        except httpx.TransportError:
+            pass  # cut: go on after the last event that was read
+        cuts_in_a_row += 1
+        if cuts_in_a_row > RECONNECTS_MAX:
+            raise fail(
+                f"The connection to {client.base_url} was lost. The job goes on there: {path.removesuffix('/events')}"
+            )
+        time.sleep(RECONNECT_S)
+
+
+def parse_stream(lines: Iterable[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Id, kind and data of server-sent events, each of whose data is one line of JSON, as the gateway sends them."""
+    event: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            event[name] = value.removeprefix(" ")
+        elif "data" in event:
+            yield event["id"], event["event"], json.loads(event["data"])
+            event = {}
+        else:
+            event = {}  # a ping, or the retry time
+
+
+def list_models(server: str) -> None:
+    with client_of(server) as client:
+        answer = ask(client, "GET", "/models").json()
+    if not answer["models"]:
+        say("No worker is alive, so there is no model. Start one with: nuwa worker")
+    table = Table("model", "parameters", "patch", "orders", "largest picture", "licence", "version")
+    for model in answer["models"]:
+        limits = model["limits"]
+        table.add_row(
+            model["name"] + (" (default)" if model["name"] == answer["default"] else ""),
+            f"{model['parameters'] / 1e6:.1f} M",
+            f"{model['patch_px']} px",
+            ", ".join(model["orders"]),
+            f"{limits['max_pixels']:,} px",
+            model["licence"],
+            model["version"][:12],
+        )
+    if answer["models"]:
+        Console().print(table)

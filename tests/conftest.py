@@ -1,0 +1,99 @@
+"""Fixtures for everyone: a real Redis for the whole run, and a broker of each kind.
+
+`redis_url` is emptied before each test. A test that asks for `broker` runs twice, in memory and on Redis; it may
+override `limits`. `pass_time` makes leases and jobs grow old: at once in memory, by sleeping on Redis.
+"""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from jobs.broker.base import Broker, BrokerLimits
+from jobs.broker.embedded import EmbeddedRedis
+from jobs.broker.memory import MemoryBroker
+from jobs.broker.redis import RedisBroker
+from jobs.job import Job
+from jobs.request import GenerateRequest
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(tmp_path_factory.mktemp("data")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedRedis) -> str:
+    """Address of a Redis that holds nothing."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def limits() -> BrokerLimits:
+    return BrokerLimits()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def broker(request: pytest.FixtureRequest, limits: BrokerLimits, clock: Clock) -> AsyncIterator[Broker]:
+    made: Broker
+    if request.param == "memory":
+        made = MemoryBroker(limits, clock)
+    else:
+        made = RedisBroker(request.getfixturevalue("redis_url"), limits)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def pass_time(broker: Broker, clock: Clock) -> Callable[[float], Awaitable[None]]:
+    async def let_it_pass(seconds: float) -> None:
+        clock.now += seconds
+        await asyncio.sleep(seconds if isinstance(broker, RedisBroker) else 0)
+
+    return let_it_pass
+
+
+@pytest.fixture
+def new_job() -> Callable[..., Job]:
+    """A factory of jobs with ids job-1, job-2, ...; what it is given replaces fields of the job."""
+    numbers = itertools.count(1)
+
+    def make(**fields: object) -> Job:
+        known: dict[str, object] = {
+            "id": f"job-{next(numbers)}",
+            "request": GenerateRequest(prompt="snowy mountains at sunset with a lake", width=256, height=128),
+            "seed": 7,
+            "order": "omega",
+            "model": "tiny",
+            "patch_px": 64,
+            "created_at": datetime(2026, 11, 23, 12, tzinfo=UTC),
+        }
+        return Job.model_validate(known | fields)
+
+    return make

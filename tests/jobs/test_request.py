@@ -1,0 +1,103 @@
+"""GenerateRequest: every field has its limits, and nothing that is not a request passes as one."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.request import PROMPT_MAX_CHARS, SIDE_MAX_PX, GenerateRequest, Task
+
+
+def test_an_empty_request_is_a_picture_without_a_prompt() -> None:
+    request = GenerateRequest.model_validate_json("{}")
+    assert request.resolved_task is Task.UNCONDITIONAL_IMAGE
+    assert (request.width, request.height, request.seed, request.order) == (512, 256, None, "auto")
+
+
+def test_a_prompt_makes_it_text_to_image() -> None:
+    assert GenerateRequest(prompt="a lake").resolved_task is Task.TEXT_TO_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "patches"), [(512, 256, 32), (1, 1, 1), (64, 64, 1), (65, 64, 2), (65, 129, 6)]
+)
+def test_sizes_are_rounded_up_to_whole_patches(width: int, height: int, patches: int) -> None:
+    assert GenerateRequest(width=width, height=height).patch_count(64) == patches
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"width": 0},
+        {"width": -64},
+        {"width": SIDE_MAX_PX + 1},
+        {"width": 10**9},
+        {"width": 512.0},
+        {"width": "512"},
+        {"width": True},
+        {"width": None},
+        {"height": 0},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"seed": 1.5},
+        {"prompt": ""},
+        {"prompt": " \n\t"},
+        {"prompt": "\u200b\u0000"},
+        {"prompt": "a" * (PROMPT_MAX_CHARS + 1)},
+        {"prompt": "a" * 100_000},
+        {"prompt": 5},
+        {"prompt": ["a lake"]},
+        {"order": "sideways"},
+        {"task": "video"},
+        {"task": "text_to_image"},
+        {"task": "unconditional_image", "prompt": "a lake"},
+        {"sampling": {"temperature": -0.1}},
+        {"sampling": {"temperature": 4.1}},
+        {"sampling": {"top_p": 0}},
+        {"sampling": {"top_p": 1.1}},
+        {"sampling": {"top_k": -1}},
+        {"sampling": {"top_k": 1.5}},
+        {"sampling": {"cfg_scale": 21}},
+        {"sampling": {"colour": 1}},
+        {"sampling": None},
+        {"model": "m" * 101},
+        {"colour": "red"},
+        [],
+        "a lake",
+        None,
+    ],
+    ids=lambda body: json.dumps(body)[:40],
+)
+def test_what_is_no_request_is_refused(body: object) -> None:
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate_json(json.dumps(body))
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate(body)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "cfg_scale"])
+def test_numbers_that_are_none_are_refused(field: str, number: str) -> None:
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate_json(f'{{"sampling": {{"{field}": {number}}}}}')
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate({"sampling": {field: float(number)}})
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate_json('{"prompt": "\\ud800"}')
+    with pytest.raises(ValidationError):
+        GenerateRequest.model_validate({"prompt": "\ud800"})
+
+
+@pytest.mark.parametrize("prompt", ["雪山", "🏔", "a", "  a  ", "e\u0301", "a" * PROMPT_MAX_CHARS])
+def test_any_writing_is_a_prompt(prompt: str) -> None:
+    assert GenerateRequest(prompt=prompt).prompt == prompt
+
+
+def test_a_request_cannot_be_changed_and_survives_json() -> None:
+    request = GenerateRequest(prompt="a lake", seed=0)
+    with pytest.raises(ValidationError, match="frozen"):
+        request.seed = 1
+    assert GenerateRequest.model_validate_json(request.model_dump_json()) == request

@@ -1,0 +1,170 @@
+"""Decoding patch by patch: the same tokens whatever is decoded beside, before or after a crash."""
+
+import pytest
+import torch
+
+from canvas.grid import Extent, Grid, Patch
+from canvas.order import ORDERS
+from model.generate import Canvas, Model, PatchDecoder, continue_canvas, generate
+from model.sampling import Sampling
+from training.transformer import nearby_table, scan_patches
+
+SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=0.95, cfg_scale=2.0)
+PROMPT = "snowy mountains at sunset lake"
+
+
+def run(decoder: PatchDecoder, grid: Grid, order: str = "zeta", prompt: str | None = PROMPT, seed: int = 3) -> Canvas:
+    canvas = decoder.start(f"job-{seed}", grid, order, prompt, SAMPLING, seed)
+    for _ in continue_canvas(decoder, canvas):
+        pass
+    return canvas
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_every_patch_is_drawn_once_and_the_pool_ends_empty(model: Model, order: str) -> None:
+    decoder, grid = PatchDecoder(model), Grid(1, 3, 4, model.config.patch_px)
+    patches = list(generate(decoder, grid, order, PROMPT, SAMPLING, seed=1))
+    assert sorted(p.patch for p in patches) == sorted(grid)
+    assert [p.done for p in patches] == sorted(p.done for p in patches)
+    assert patches[-1].done == patches[-1].total == 12
+    assert len(decoder.pool) == 0
+
+
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: Model, order: str) -> None:
+    """With temperature 0 and no guidance, each token drawn is the argmax of the training pass over the finished canvas."""
+    decoder, grid = PatchDecoder(model), Grid(1, 3, 3, model.config.patch_px)
+    canvas = decoder.start("greedy", grid, order, PROMPT, Sampling(temperature=0.0), 0)
+    for _ in continue_canvas(decoder, canvas):
+        pass
+    patches = scan_patches(canvas.tokens, 3, 3, model.transformer, order)
+    index, offsets = nearby_table(grid, order, decoder.extent, torch.device("cpu"))
+    place = torch.tensor([canvas.place(p) for p in grid])[None]
+    logits = model.transformer(patches, model.words([PROMPT]), order, index, offsets, place)
+    drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
+    # the pool keeps 16 bits, so a near tie may fall the other way
+    assert (logits.max(-1).values - drawn).max() < 0.05
+
+
+def test_prefill_of_a_patchs_own_tokens_gives_the_states_that_decoding_left(model: Model) -> None:
+    grid = Grid(1, 2, 3, model.config.patch_px)
+    first, second = PatchDecoder(model), PatchDecoder(model)
+    drawn, replayed = (d.start("job", grid, "zeta", PROMPT, SAMPLING, 5) for d in (first, second))
+    for patch in ORDERS["zeta"].sequence(grid):
+        (tokens,) = first.decode([(drawn, patch)])
+        second.prefill([(replayed, patch, tokens)])
+        for row in range(2):
+            page = first.pool.storage[:, first.pool._pages["job", patch, row]]
+            again = second.pool.storage[:, second.pool._pages["job", patch, row]]
+            assert torch.equal(page, again)
+    assert torch.equal(drawn.tokens, replayed.tokens)
+
+
+def test_a_patch_is_the_same_alone_and_beside_patches_of_other_jobs(model: Model) -> None:
+    grid = Grid(1, 2, 2, model.config.patch_px)
+    alone = run(PatchDecoder(model), grid, seed=7)
+    decoder = PatchDecoder(model)
+    canvases = [
+        decoder.start(f"job-{s}", grid, o, p, SAMPLING, s)
+        for s, o, p in ((1, "omega", None), (7, "zeta", PROMPT), (9, "zeta_star", "night forest"))
+    ]
+    for patches in zip(*(c.order.sequence(grid) for c in canvases), strict=True):
+        decoder.decode(list(zip(canvases, patches, strict=True)))
+    assert torch.equal(canvases[1].tokens, alone.tokens)
+
+
+def test_replay_after_a_crash_goes_on_with_the_same_tokens(model: Model) -> None:
+    grid = Grid(1, 3, 4, model.config.patch_px)
+    whole = run(PatchDecoder(model), grid)
+    for cut in (1, 5, 11):
+        decoder = PatchDecoder(model)
+        canvas = decoder.start("job", grid, "zeta", PROMPT, SAMPLING, 3)
+        for patch in list(ORDERS["zeta"].sequence(grid))[:cut]:
+            decoder.prefill([(canvas, patch, decoder._region(whole, patch).flatten())])
+        for _ in continue_canvas(decoder, canvas):
+            pass
+        assert torch.equal(canvas.tokens, whole.tokens)
+
+
+def test_removing_contexts_after_their_last_use_changes_nothing(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid(1, 4, 3, model.config.patch_px)
+    kept = run(PatchDecoder(model), grid)
+    decoder = PatchDecoder(model)
+    monkeypatch.setattr(decoder, "remove", lambda canvas, patch: None)
+    never_removed = run(decoder, grid)
+    assert len(decoder.pool) == 2 * len(grid)
+    assert torch.equal(kept.tokens, never_removed.tokens)
+
+
+def test_moving_a_canvas_inside_a_larger_one_changes_no_logit(model: Model) -> None:
+    """Positions are relative to a patch: with the place on the canvas unknown, a shift by whole patches is invisible."""
+    torch.manual_seed(1)
+    m, v = model.config.transformer.patch_tokens, model.config.tokenizer.codebook_size
+    small = torch.randint(v, (1, 2 * m, 2 * m))
+    large = torch.randint(v, (1, 5 * m, 6 * m))
+    large[:, 2 * m : 4 * m, 3 * m : 5 * m] = small
+    index, offsets = nearby_table(Grid(1, 2, 2, 1), "zeta", Extent(0, 1, 1), torch.device("cpu"))
+    # the same four patches where they lie in the large canvas, cut off from everything around them
+    inside = [Grid(1, 5, 6, 1).index(Patch(0, r, c)) for r in (2, 3) for c in (3, 4)]
+    patches = scan_patches(large, 5, 6, model.transformer, "zeta")[:, inside]
+    assert torch.equal(patches, scan_patches(small, 2, 2, model.transformer, "zeta"))
+    large_index, large_offsets = nearby_table(Grid(1, 5, 6, 1), "zeta", Extent(0, 1, 1), torch.device("cpu"))
+    again = [[(int(offsets_[0]), int(offsets_[1]), int(offsets_[2])) for offsets_ in large_offsets[i]] for i in inside]
+    for row, i in enumerate(index):
+        for slot in (s for s in range(len(i)) if i[s] >= 0):
+            assert tuple(int(x) for x in offsets[row, slot]) in again[row]
+    place = torch.full((1, 4, 4), float("nan"))
+    a = model.transformer(patches, model.words([PROMPT]), "zeta", index, offsets, place)
+    b = model.transformer(
+        scan_patches(small, 2, 2, model.transformer, "zeta"), model.words([PROMPT]), "zeta", index, offsets, place
+    )
+    assert torch.equal(a, b)
+    assert (large_index[inside[0]] >= 0).sum() == 4  # in the large canvas the first patch would look at four
+
+
+def test_noise_does_not_depend_on_the_size_of_the_canvas(model: Model) -> None:
+    """Under zeta without canvas coordinates the first patch of any canvas is the same for one seed."""
+    firsts = []
+    for columns in (1, 4):
+        decoder = PatchDecoder(model)
+        grid = Grid(1, 2, columns, model.config.patch_px)
+        canvas = decoder.start("job", grid, "zeta", None, SAMPLING, 11)
+        canvas.place = lambda patch: [float("nan")] * 4  # type: ignore[method-assign]
+        firsts.append(decoder.decode([(canvas, Patch(0, 0, 0))])[0])
+    assert torch.equal(*firsts)
+
+
+def test_a_different_seed_gives_a_different_picture(model: Model) -> None:
+    grid = Grid(1, 2, 2, model.config.patch_px)
+    assert not torch.equal(run(PatchDecoder(model), grid, seed=1).tokens, run(PatchDecoder(model), grid, seed=2).tokens)
+
+
+def test_a_full_pool_is_an_error_that_says_so(model: Model) -> None:
+    decoder = PatchDecoder(model, pages=1)
+    canvas = decoder.start("job", Grid(1, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
+    with pytest.raises(MemoryError, match="1 pages"):
+        decoder.decode([(canvas, Patch(0, 0, 0))])
+
+
+def test_refined_pixels_are_those_of_the_whole_canvas(model: Model) -> None:
+    grid = Grid(1, 3, 3, model.config.patch_px)
+    decoder = PatchDecoder(model)
+    canvas = run(decoder, grid)
+    whole = model.tokenizer.decode(canvas.tokens)[0]
+    for patch in grid:
+        box = grid.box(patch)
+        part = whole[:, box.top : box.bottom, box.left : box.right]
+        assert torch.allclose(decoder.render(canvas, patch, refined=True), part, atol=1e-5)
+
+
+def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model) -> None:
+    grid = Grid(1, 3, 3, model.config.patch_px)
+    decoder = PatchDecoder(model)
+    canvas = decoder.start("job", grid, "zeta", PROMPT, SAMPLING, 3)
+    early = {}
+    for step in continue_canvas(decoder, canvas):
+        early[step.patch] = decoder.render(canvas, step.patch, refined=False)
+    for patch, pixels in early.items():
+        assert torch.equal(decoder.render(canvas, patch, refined=False), pixels)

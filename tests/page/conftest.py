@@ -1,0 +1,59 @@
+"""The page in a real browser, served by a gateway that the tests hold on strings."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from page_gateway import PageGateway
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None and "NUWA_TEST_REQUIRE_BROWSER" not in os.environ:
+        pytest.skip("needs Chromium to open the page: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[PageGateway]:
+    with PageGateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def page(browser: Browser, gateway: PageGateway) -> Iterator[Page]:
+    """The page, open; a script error, a broken content policy or a request elsewhere fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(8000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
+    page.on(
+        "request",
+        lambda sent: None if sent.url.startswith((gateway.url, "data:")) else faults.append(f"fetched {sent.url}"),
+    )
+    page.goto(gateway.url)
+    yield page
+    context.close()
+    assert faults == []

@@ -1,0 +1,192 @@
+"""The worker loop with MemoryBroker and TileEngine: pictures, events, admission, cancels and jobs that fail."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from canvas.grid import Patch
+from jobs.broker.base import BrokerLimits, Lease, NewEvent
+from jobs.broker.memory import MemoryBroker
+from jobs.events import JobCanceled, JobFailed, JobFinished, JobStarted, PatchEvent
+from jobs.job import JobStatus
+from workers.tile_engine import TileEngine
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_job_is_drawn_logged_and_stored(limits, bench) -> None:
+    broker, job, engine = MemoryBroker(limits), bench.job("job", 150, 90, seed=7, order="omega"), bench.Tiles()
+    await bench.submit(broker, job)
+    async with bench.working(broker, engine) as worker:
+        [state] = await bench.until_ended(broker, job)
+        await asyncio.sleep(0.05)
+        assert (await broker.models())[0].name == "tile"
+    assert state.status is JobStatus.SUCCEEDED
+    await bench.check_finished(broker, job)
+    logged = [entry.event for entry in await bench.read_all(broker, job)]
+    started = next(event for event in logged if isinstance(event, JobStarted))
+    assert (started.rows, started.columns, started.total, started.seed) == (6, 10, 60, 7)
+    boxes = {(event.row, event.column): event.box for event in logged if isinstance(event, PatchEvent)}
+    assert boxes[0, 0] == (0, 0, 16, 16)
+    assert boxes[5, 9] == (144, 80, 150, 90), "cropped to the picture at the right and bottom edge"
+    assert engine.pages_used == 0
+    with Image.open(io.BytesIO(bench.store.get("job") or b"")) as image:
+        assert image.size == (150, 90)
+        assert image.text["nuwa:prompt"] == "häuser am see"
+        assert image.text["nuwa:seed"] == "7"
+    assert worker.metrics.registry.get_sample_value("nuwa_worker_patches_total") == 60
+    assert worker.metrics.registry.get_sample_value("nuwa_worker_jobs_ended_total", {"how": "finished"}) == 1
+
+
+async def test_same_seed_gives_the_same_bytes_beside_three_other_jobs(limits, bench) -> None:
+    jobs = [
+        bench.job(f"job-{n}", 40 + 30 * n, 120 - 20 * n, seed=n, order=order)
+        for n, order in enumerate(["zeta", "omega_star", "zeta_star", "omega"])
+    ]
+    broker = MemoryBroker(limits)
+    await bench.submit(broker, *jobs)
+    async with bench.working(broker, bench.Tiles(slots=5)):
+        await bench.until_ended(broker, *jobs)
+    hashes = [await bench.check_finished(broker, job) for job in jobs]
+    assert hashes == [await bench.alone(job) for job in jobs]
+    assert await bench.alone(bench.job("other", 40, 120, seed=99)) != hashes[0]
+
+
+async def test_cancel_takes_effect_before_the_next_patch_and_spares_batch_mates(limits, bench) -> None:
+    broker, doomed, mate = MemoryBroker(limits), bench.job("doomed", 160, 160), bench.job("mate", 96, 96)
+    drawing, go_on = threading.Event(), threading.Event()
+    decodes = []
+
+    def before_decode(batch: Any) -> None:
+        decodes.append([job_id for job_id, _ in batch])
+        if len(decodes) == 4:
+            drawing.set()
+            assert go_on.wait(5)
+
+    await bench.submit(broker, doomed, mate)
+    async with bench.working(broker, bench.Tiles(before_decode=before_decode)):
+        assert await asyncio.to_thread(drawing.wait, 5)
+        await broker.cancel(doomed.id)
+        go_on.set()
+        await bench.until_ended(broker, doomed, mate)
+    assert "doomed" in decodes[3], "it was being drawn when it was canceled"
+    assert all("doomed" not in batch for batch in decodes[4:])
+    logged = [entry.event for entry in await bench.read_all(broker, doomed)]
+    assert isinstance(logged[-1], JobCanceled)
+    assert logged[-1].done == sum(isinstance(event, PatchEvent) for event in logged) > 0
+    assert await bench.check_finished(broker, mate) == await bench.alone(mate)
+
+
+async def test_a_poison_job_fails_alone_after_one_retry(limits, bench) -> None:
+    broker, poison, mate = MemoryBroker(limits), bench.job("poison", 96, 96), bench.job("mate", 96, 96, seed=4)
+    tries = []
+
+    def before_decode(batch: Any) -> None:
+        if ("poison", Patch(0, 1, 2)) in batch:
+            tries.append(len(batch))
+            raise MemoryError("no room for activations")
+
+    await bench.submit(broker, poison, mate)
+    async with bench.working(broker, bench.Tiles(before_decode=before_decode)):
+        states = await bench.until_ended(broker, poison, mate)
+    assert [state.status for state in states] == [JobStatus.FAILED, JobStatus.SUCCEEDED]
+    last = (await bench.read_all(broker, poison))[-1].event
+    assert isinstance(last, JobFailed)
+    assert (last.code, "no room for activations" in last.message) == ("engine_error", True)
+    assert tries[-1] == 1
+    assert len(tries) == 2
+    assert await bench.check_finished(broker, mate) == await bench.alone(mate)
+
+
+async def test_a_batch_that_fails_only_as_a_whole_goes_on_one_by_one(limits, bench) -> None:
+    def before_decode(batch: Any) -> None:
+        if len(batch) > 1:
+            raise MemoryError("too many at once")
+
+    broker, jobs = MemoryBroker(limits), [bench.job("a", 64, 64, seed=1), bench.job("b", 64, 64, seed=2)]
+    await bench.submit(broker, *jobs)
+    async with bench.working(broker, bench.Tiles(before_decode=before_decode)):
+        await bench.until_ended(broker, *jobs)
+    for job in jobs:
+        assert await bench.check_finished(broker, job) == await bench.alone(job)
+
+
+async def test_leases_are_renewed_while_a_long_decode_goes_on(bench) -> None:
+    broker, job = MemoryBroker(BrokerLimits(lease_s=0.3)), bench.job("job", 32, 16)
+    await bench.submit(broker, job)
+    slow = TileEngine(slots=1, patch_px=16, patch_tokens=2, delay_s=0.5)
+    async with bench.working(broker, slow, "slow"):
+        await bench.until(broker, job, lambda state: state.status is JobStatus.RUNNING)
+        async with bench.working(broker, bench.Tiles(), "idle"):
+            [state] = await bench.until_ended(broker, job)
+    assert state.deliveries == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "pages", "job_fields"),
+    [
+        ("pool_too_small", 5, {}),
+        ("unknown_model", 400, {"model": "another"}),
+        ("unknown_model", 400, {"patch_px": 32}),
+    ],
+)
+async def test_a_job_that_can_never_run_here_fails_with_a_clear_code(
+    code: str, pages: int, job_fields: dict[str, Any], limits, bench
+) -> None:
+    broker, job = MemoryBroker(limits), bench.job("job", 150, 90, **job_fields)
+    await bench.submit(broker, job)
+    async with bench.working(broker, bench.Tiles(pages=pages)):
+        await bench.until_ended(broker, job)
+    last = (await bench.read_all(broker, job))[-1].event
+    assert isinstance(last, JobFailed)
+    assert last.code == code
+
+
+async def test_a_job_begun_with_other_weights_is_not_mixed(limits, bench) -> None:
+    broker, job, engine = MemoryBroker(limits), bench.job("job", 160, 160), bench.Tiles()
+    await bench.submit(broker, job)
+    worker = bench.worker(broker, engine, "old")
+    engine.before_decode = lambda _: worker.drain()
+    await worker.run()
+    newer = bench.Tiles()
+    newer.model = newer.model.model_copy(update={"version": "tile-2"})
+    async with bench.working(broker, newer, "new"):
+        await bench.until_ended(broker, job)
+    last = (await bench.read_all(broker, job))[-1].event
+    assert isinstance(last, JobFailed)
+    assert last.code == "model_changed"
+
+
+async def test_the_result_is_stored_before_the_log_says_finished(limits, bench) -> None:
+    memory, job = MemoryBroker(limits), bench.job("job", 40, 40)
+    seen = []
+
+    class Watching:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(memory, name)
+
+        async def append(self, lease: Lease, events: Sequence[NewEvent]) -> list[str]:
+            if isinstance(events[-1].event, JobFinished):
+                seen.append(bench.store.get(lease.job_id) is not None)
+            return await memory.append(lease, events)
+
+    await bench.submit(memory, job)
+    async with bench.working(Watching()):
+        await bench.until_ended(memory, job)
+    assert seen == [True]
+
+
+async def test_jobs_beyond_the_pool_wait_and_are_served_in_turn(limits, bench) -> None:
+    broker, jobs = MemoryBroker(limits), [bench.job(f"job-{n}", 100, 60, seed=n) for n in range(5)]
+    engine = bench.Tiles(pages=22)
+    await bench.submit(broker, *jobs)
+    async with bench.working(broker, engine):
+        await bench.until_ended(broker, *jobs)
+    assert engine.high_water <= 22
+    for job in jobs:
+        await bench.check_finished(broker, job)

@@ -1,0 +1,103 @@
+"""Real worker processes on a real Redis: killed, asked to leave, and forced."""
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.broker.base import BrokerLimits
+from jobs.broker.redis import RedisBroker
+from jobs.events import JobResumed
+from jobs.job import JobStatus
+from workers.metrics import WorkerMetrics, serve_metrics
+from workers.tile_engine import TileEngine
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., subprocess.Popen[bytes]]
+pytestmark = [pytest.mark.anyio, pytest.mark.redis]
+
+
+@pytest.fixture
+def start(redis_url: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts worker processes, tiles as their engine, one patch at a time; kills what is left of them."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(lease_s: float) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "NUWA_ENGINE": "tile",
+            "NUWA_SLOTS": "1",
+            "NUWA_REDIS_URL": redis_url,
+            "NUWA_DATA": str(tmp_path),
+            "NUWA_LEASE_S": str(lease_s),
+            "NUWA_HEARTBEAT_S": str(lease_s / 4),
+            "NUWA_MAX_DELIVERIES": "1000",
+        }
+        process = subprocess.Popen([sys.executable, "-m", "workers.main"], cwd=ROOT, env=environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+async def test_twenty_sigkills_at_random_patches_change_no_byte(bench, redis_url: str, start: Start) -> None:
+    """Each worker draws one to three patches before it is killed; the next one waits already."""
+    dice, job = random.Random(5), bench.job("job", 512, 640, seed=11, patch_px=64)
+    broker = RedisBroker(redis_url, BrokerLimits())
+    holder = start(lease_s=0.8)
+    await bench.submit(broker, job)
+    for kill in range(20):
+        before = await bench.until(broker, job, lambda state, lives=kill: state.deliveries > lives)
+        successor = start(lease_s=0.8)
+        enough = before.patches_done + dice.randint(1, 3)
+        await bench.until(broker, job, lambda state, enough=enough: state.patches_done >= enough)
+        await asyncio.sleep(dice.random() * 0.1)  # anywhere within the next patch
+        holder.kill()
+        holder.wait()
+        holder = successor
+    assert (await broker.state(job.id)).status is JobStatus.RUNNING, "the job outlived all twenty"
+    await bench.until_ended(broker, job)
+    resumed = [entry for entry in await bench.read_all(broker, job) if isinstance(entry.event, JobResumed)]
+    assert len(resumed) >= 20
+    assert await bench.check_finished(broker, job) == await bench.alone(job, TileEngine())
+    await broker.close()
+
+
+async def test_sigterm_hands_a_job_over_at_once_and_a_second_one_forces(bench, redis_url: str, start: Start) -> None:
+    """Leases last a minute: only a release lets the successor go on. Then Redis takes no writes: the worker waits."""
+    broker, job = RedisBroker(redis_url, BrokerLimits()), bench.job("job", 256, 256, seed=3, patch_px=64)
+    first = start(lease_s=60)
+    await bench.submit(broker, job)
+    await bench.until(broker, job, lambda state: state.patches_done >= 2)
+    second = start(lease_s=60)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(10) == 0
+    await bench.until(broker, job, lambda state: state.deliveries == 2)
+    done = (await broker.state(job.id)).patches_done
+    await bench.until(broker, job, lambda state: state.patches_done > done)
+    await broker._redis.execute_command("CLIENT", "PAUSE", "5000", "WRITE")
+    second.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    assert second.poll() is None, "what it has drawn is not in the log yet"
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(5) == 1
+    await broker._redis.execute_command("CLIENT", "UNPAUSE")
+    await broker.close()
+
+
+def test_metrics_are_served_while_the_worker_runs() -> None:
+    metrics = WorkerMetrics()
+    metrics.patches.inc(3)
+    with serve_metrics(metrics, "127.0.0.1", 0) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}") as answer:
+        assert b"nuwa_worker_patches_total 3.0" in answer.read()
+    with serve_metrics(metrics, "127.0.0.1", None) as port:
+        assert port is None

@@ -1,0 +1,238 @@
+"""PatchScheduler against its promises, on random grids, orders, extents, slots and cuts (hypothesis, 40 cases each)."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canvas.grid import Extent, Grid, Patch
+from canvas.order import ORDERS
+from canvas.plan import Plan, compile_plan
+from workers.errors import PoolTooSmall
+from workers.scheduler import Outcome, PatchBatch, PatchScheduler, pages_needed
+
+CASES = settings(max_examples=40, deadline=None)
+plans = st.builds(
+    compile_plan,
+    st.builds(Grid, st.integers(1, 2), st.integers(1, 6), st.integers(1, 7), st.just(8)),
+    st.sampled_from(list(ORDERS.values())),
+    st.builds(Extent, st.integers(0, 1), st.integers(0, 2), st.integers(0, 2)),
+)
+slots = st.integers(1, 9)
+
+
+def plan_of(rows: int, columns: int, order: str = "zeta") -> Plan:
+    return compile_plan(Grid(1, rows, columns, 8), ORDERS[order], Extent(0, 1, 1))
+
+
+class Pool:
+    """What an engine's pool would hold, with every promise checked at every batch."""
+
+    def __init__(self, scheduler: PatchScheduler, jobs: dict[str, Plan]) -> None:
+        self.scheduler = scheduler
+        self.jobs = jobs
+        self.pages: set[tuple[str, Patch]] = set()
+        self.done: dict[str, list[Patch]] = {job_id: [] for job_id in jobs}
+        self.refined: list[tuple[str, Patch]] = []
+        self.finished: list[str] = []
+
+    def apply(self, batch: PatchBatch, outcome: Outcome) -> None:
+        for job_id, patch in batch.patches:
+            plan = self.jobs[job_id]
+            for near in plan.nearby(plan.phases[0], patch):
+                assert (job_id, near) in self.pages, "its context came too late or went too early"
+        self.pages |= set(batch.patches)
+        for job_id, patches in self.done.items():
+            patches += batch.of(job_id)
+            held = sum(owner == job_id for owner, _ in self.pages)
+            assert held <= pages_needed(self.jobs[job_id], self.scheduler.slots)
+        assert len(self.pages) <= self.scheduler.pages
+        for job_id, patches in outcome.remove.items():
+            self.pages -= {(job_id, patch) for patch in patches}
+        self.refined += [(job_id, patch) for job_id, patches in outcome.refine.items() for patch in patches]
+        self.finished += outcome.finished
+
+    def step(self) -> bool:
+        self.scheduler.admit()
+        batch = self.scheduler.schedule()
+        self.apply(batch, self.scheduler.complete(batch))
+        return bool(batch)
+
+
+@CASES
+@given(st.lists(plans, min_size=1, max_size=4), slots, st.integers(0, 20))
+def test_every_patch_of_every_job_is_scheduled_once_after_its_nearby_patches(
+    some: list[Plan], count: int, spare: int
+) -> None:
+    jobs = {f"job-{number}": plan for number, plan in enumerate(some)}
+    needed = [pages_needed(plan, count) for plan in some]
+    scheduler = PatchScheduler(count, max(needed) + spare)
+    for (job_id, plan), pages in zip(jobs.items(), needed, strict=True):
+        scheduler.add(job_id, plan, pages)
+    pool = Pool(scheduler, jobs)
+    while pool.step():
+        assert scheduler.pages_promised <= scheduler.pages
+        assert scheduler.pages_held == len(pool.pages)
+    for job_id, plan in jobs.items():
+        assert sorted(pool.done[job_id]) == list(plan.grid)
+        assert sorted(patch for owner, patch in pool.refined if owner == job_id) == list(plan.grid)
+    assert sorted(pool.finished) == sorted(jobs)
+    assert not pool.pages
+
+
+@CASES
+@given(plans)
+def test_one_job_with_enough_slots_takes_the_planned_rounds(plan: Plan) -> None:
+    scheduler = PatchScheduler(len(plan.grid), len(plan.grid))
+    scheduler.add("job", plan, len(plan.grid))
+    pool = Pool(scheduler, {"job": plan})
+    assert sum(iter(pool.step, False)) == plan.rounds
+
+
+@CASES
+@given(plans, slots, slots, st.data())
+def test_replay_from_any_cut_leaves_the_pool_of_an_uninterrupted_run(
+    plan: Plan, before: int, after: int, data: st.DataObject
+) -> None:
+    """The cut falls anywhere, also inside a batch, and the new worker has another number of slots."""
+    size = len(plan.grid)
+    first = PatchScheduler(before, size)
+    first.add("job", plan, size)
+    whole = Pool(first, {"job": plan})
+    while whole.step():
+        pass
+    done = whole.done["job"][: data.draw(st.integers(0, size))]
+    expected = {
+        ("job", patch)
+        for patch in done
+        if not set(plan.phases[0].order.dependants(plan.grid, plan.extent, patch)) <= set(done)
+    }
+
+    second = PatchScheduler(after, size)
+    second.add("job", plan, size, done)
+    second.admit()
+    assert not second.schedule() or not done, "a job is not scheduled while it is in replay"
+    if not done:
+        return
+    pool = Pool(second, {"job": plan})
+    pool.jobs["job"] = plan
+    for batch, outcome in second.replay("job"):
+        assert len(batch.patches) <= after
+        for job_id, patch in batch.patches:
+            assert patch in done
+            assert all((job_id, near) in pool.pages for near in plan.nearby(plan.phases[0], patch))
+        pool.pages |= set(batch.patches)
+        pool.pages -= {("job", patch) for patch in outcome.remove.get("job", [])}
+        pool.refined += [("job", patch) for patch in outcome.refine.get("job", [])]
+        pool.done["job"] += batch.of("job")
+    assert sorted(pool.done["job"]) == sorted(done)
+    assert pool.pages == expected
+    while batch := second.schedule():
+        outcome = second.complete(batch)
+        pool.done["job"] += batch.of("job")
+        pool.refined += [("job", patch) for patch in outcome.refine.get("job", [])]
+    assert sorted(pool.done["job"]) == list(plan.grid)
+    assert sorted(patch for _, patch in pool.refined) == list(plan.grid)
+
+
+def test_a_patch_is_refined_when_the_last_of_its_neighbours_is_done() -> None:
+    scheduler = PatchScheduler(1, 100)
+    scheduler.add("job", plan_of(3, 3), 50)
+    scheduler.admit()
+    refined_after: dict[Patch, int] = {}
+    for number in range(9):
+        outcome = scheduler.complete(scheduler.schedule())
+        refined_after |= dict.fromkeys(outcome.refine.get("job", []), number)
+    assert refined_after[Patch(0, 1, 1)] == 8
+    assert refined_after[Patch(0, 0, 0)] < refined_after[Patch(0, 0, 2)] < refined_after[Patch(0, 2, 2)] == 8
+
+
+def test_jobs_of_the_same_size_never_differ_by_more_than_one_patch() -> None:
+    scheduler = PatchScheduler(3, 1000)
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        scheduler.add(name, plan_of(4, 6), 24)
+    scheduler.admit()
+    given_out: Counter[str] = Counter(dict.fromkeys(names, 0))
+    while batch := scheduler.schedule():
+        given_out.update(job_id for job_id, _ in batch.patches)
+        assert max(given_out.values()) - min(given_out.values()) <= 1
+        scheduler.complete(batch)
+
+
+def test_a_small_job_beside_a_giant_gets_a_patch_in_every_batch() -> None:
+    scheduler = PatchScheduler(2, 10_000)
+    scheduler.add("giant", plan_of(40, 60), 5000)
+    scheduler.admit()
+    for _ in range(100):
+        scheduler.complete(scheduler.schedule())
+    scheduler.add("small", plan_of(2, 3), 6)
+    scheduler.admit()
+    for _ in range(6):
+        batch = scheduler.schedule()
+        assert len(batch.of("small")) == 1
+        outcome = scheduler.complete(batch)
+    assert outcome.finished == ["small"]
+
+
+def test_jobs_wait_in_line_until_their_pages_fit() -> None:
+    scheduler = PatchScheduler(4, 10)
+    scheduler.add("first", plan_of(2, 2), 6)
+    scheduler.add("large", plan_of(2, 2), 10)
+    scheduler.add("late", plan_of(2, 2), 2)
+    assert scheduler.admit() == ["first"]
+    assert not scheduler.has_room
+    while batch := scheduler.schedule():
+        assert len(batch.of("first")) == len(batch.patches)
+        scheduler.complete(batch)
+    assert scheduler.admit() == ["large"], "a later job that would fit does not overtake"
+    scheduler.drop("large")
+    assert scheduler.admit() == ["late"]
+    assert scheduler.pages_promised == 2
+
+
+def test_a_job_larger_than_the_pool_is_refused_with_both_figures() -> None:
+    scheduler = PatchScheduler(4, 10)
+    with pytest.raises(PoolTooSmall, match=r"needs 11 pages .* has 10") as caught:
+        scheduler.add("job", plan_of(9, 9), 11)
+    assert caught.value.code == "pool_too_small"
+    assert scheduler.has_room
+
+
+def test_patches_of_a_dropped_job_are_ignored_and_others_go_on() -> None:
+    scheduler = PatchScheduler(4, 100)
+    scheduler.add("kept", plan_of(2, 2), 4)
+    scheduler.add("dropped", plan_of(2, 2), 4)
+    scheduler.admit()
+    batch = scheduler.schedule()
+    assert {job_id for job_id, _ in batch.patches} == {"kept", "dropped"}
+    scheduler.drop("dropped")
+    scheduler.drop("never known")
+    assert "dropped" not in scheduler.complete(batch).remove
+    rest = [item for batch in iter(lambda: _next(scheduler), PatchBatch()) for item in batch.patches]
+    assert {job_id for job_id, _ in rest} == {"kept"}
+    assert len(rest) == 3
+
+
+def test_a_log_with_a_patch_whose_context_is_missing_is_refused() -> None:
+    scheduler = PatchScheduler(4, 100)
+    scheduler.add("job", plan_of(2, 2), 4, {Patch(0, 0, 0), Patch(0, 1, 1)})
+    scheduler.admit()
+    with pytest.raises(ValueError, match="whose nearby patches are not"):
+        list(scheduler.replay("job"))
+
+
+def test_a_very_large_grid_is_added_and_begun_without_a_walk_over_it() -> None:
+    scheduler = PatchScheduler(8, 10**6)
+    plan = plan_of(10_000, 10_000)
+    scheduler.add("job", plan, 10**6)  # 10^8 patches: any walk over them would take minutes
+    scheduler.admit()
+    for _ in range(100):
+        assert scheduler.complete(scheduler.schedule())
+
+
+def _next(scheduler: PatchScheduler) -> PatchBatch:
+    batch = scheduler.schedule()
+    scheduler.complete(batch)
+    return batch

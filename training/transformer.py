@@ -1,0 +1,269 @@
+"""Trains the transformer on the tokens of rendered scenes and their captions.
+
+Two schedules. "canvas" (default): all patches of a picture in one masked pass, one optimiser step per batch. "patch": the paper's
+render and optimise, one step per patch, contexts detached and one step stale (paper.md 4.1).
+"""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from canvas.grid import Extent, Grid
+from canvas.order import ORDERS
+from model.config import ModelConfig
+from model.generate import Model, PatchDecoder
+from model.position import rotary_angles, rotate
+from model.sampling import Sampling
+from model.text import WordPieces
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+from training.attributes import Attributes
+from training.captions import caption
+from training.datasets import HELD_OUT_SEEDS
+from training.loop import RunSettings, Trainer
+from training.scenes import render, sample_scenes
+from training.sheets import save_sheet
+
+SAMPLE_PROMPTS = (
+    "snowy mountains at sunset with a lake",
+    "starry night over dark firs, crescent moon",
+    "dunes at dawn, hazy",
+    "green hills under a blue sky with white clouds",
+    "autumn forest by a lake in morning mist",
+    "the sea at noon, a few clouds",
+    "a pink dusk over misty mountains",
+    "winter forest under the full moon",
+)
+
+
+@dataclass(frozen=True)
+class TransformerRecipe:
+    """What the transformer sees."""
+
+    # canvas (rows, columns) in patches, window (rows, columns) of it that is trained on, share of the steps
+    shapes: tuple[tuple[tuple[int, int], tuple[int, int], float], ...] = (
+        ((4, 4), (4, 4), 0.30),
+        ((4, 8), (4, 8), 0.36),
+        ((4, 6), (4, 6), 0.10),
+        ((4, 16), (4, 8), 0.08),
+        ((8, 8), (4, 8), 0.06),
+        ((8, 4), (8, 4), 0.05),
+        ((3, 4), (3, 4), 0.05),
+    )
+    patches_per_step: int = 96
+    order_shares: tuple[float, ...] = (0.5, 0.3, 0.1, 0.1)  # of config.orders
+    text_dropout: float = 0.1
+    place_dropout: float = 0.1
+    reuse: float = 0.5  # share of the steps that take an earlier batch again, in another order and with other captions
+    schedule: str = "canvas"
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Windows of canvases: tokens [B, rows * m, columns * m], their places [N, 4] on the canvas, what they show."""
+
+    tokens: Tensor
+    rows: int
+    columns: int
+    place: Tensor
+    attributes: list[Attributes]
+
+
+class TokenSource:
+    """Renders scenes, encodes them, and gives batches; keeps the latest for reuse."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, config: ModelConfig, recipe: TransformerRecipe, device: torch.device, seed: int
+    ) -> None:
+        self._tokenizer, self._config, self._recipe, self._device = tokenizer, config, recipe, device
+        self._random = random.Random(seed)
+        self._kept: deque[TokenBatch] = deque(maxlen=1500)
+
+    def next(self) -> TokenBatch:
+        if len(self._kept) >= 16 and self._random.random() < self._recipe.reuse:
+            return self._random.choice(self._kept)
+        shares = [share for _, _, share in self._recipe.shapes]
+        canvas, window, _ = self._random.choices(self._recipe.shapes, shares)[0]
+        batch = self.render(canvas, window, self._random.randrange(HELD_OUT_SEEDS))
+        self._kept.append(batch)
+        return batch
+
+    @torch.no_grad()
+    def render(self, canvas: tuple[int, int], window: tuple[int, int], seed: int) -> TokenBatch:
+        px, (rows, columns) = self._config.patch_px, window
+        count = max(1, self._recipe.patches_per_step // (rows * columns))
+        picker = random.Random(seed)
+        top, left = picker.randrange(canvas[0] - rows + 1), picker.randrange(canvas[1] - columns + 1)
+        scenes = sample_scenes(count, seed, aspect=canvas[1] / canvas[0], device=self._device)
+        box = (top * px, left * px, (top + rows) * px, (left + columns) * px)
+        pixels = render(scenes, (canvas[0] * px, canvas[1] * px), box=box)
+        tokens = torch.cat([self._tokenizer.encode(p[None]) for p in pixels])
+        place = [
+            [(top + r) / canvas[0], (top + r + 1) / canvas[0], (left + c) / canvas[1], (left + c + 1) / canvas[1]]
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        return TokenBatch(tokens, rows, columns, torch.tensor(place, device=self._device), list(scenes.attributes))
+
+
+def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:
+    """Canvas tokens [B, rows * m, columns * m] -> patches in index order, each in scan order, [B, N, M]."""
+    m = transformer.config.patch_tokens
+    patches = tokens.unflatten(1, (rows, m)).unflatten(3, (columns, m)).permute(0, 1, 3, 2, 4).flatten(1, 2).flatten(2)
+    steps = transformer.scans[order].steps
+    return patches[:, :, steps[:, 0] * m + steps[:, 1]]
+
+
+def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each patch of a grid: indices of its nearby patches [N, K], -1 where there is none, and offsets [N, K, 3]."""
+    index = torch.full((len(grid), extent.max_nearby), -1)
+    offsets = torch.zeros(len(grid), extent.max_nearby, 3)
+    for patch in grid:
+        for slot, near in enumerate(ORDERS[order].nearby(grid, extent, patch)):
+            index[grid.index(patch), slot] = grid.index(near)
+            offsets[grid.index(patch), slot] = torch.tensor(
+                [near.frame - patch.frame, near.row - patch.row, near.column - patch.column]
+            )
+    return index.to(device), offsets.to(device)
+
+
+class CanvasLoss:
+    """Cross-entropy of token batches, in nats a token."""
+
+    def __init__(self, transformer: Transformer, words: WordPieces, device: torch.device) -> None:
+        self.transformer, self.words, self.device = transformer, words, device
+        self._tables: dict[tuple[int, int, str], tuple[Tensor, Tensor]] = {}
+
+    def table(self, rows: int, columns: int, order: str) -> tuple[Tensor, Tensor]:
+        key = (rows, columns, order)
+        if key not in self._tables:
+            grid = Grid(1, rows, columns, 1)
+            self._tables[key] = nearby_table(grid, order, Extent(*self.transformer.config.extent), self.device)
+        return self._tables[key]
+
+    def __call__(self, batch: TokenBatch, order: str, prompts: Sequence[str | None], known_place: bool = True) -> Tensor:
+        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
+        place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
+        index, offsets = self.table(batch.rows, batch.columns, order)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = self.transformer(
+                patches, self.words(prompts).to(self.device), order, index, offsets, place.expand(len(patches), -1, -1)
+            )
+        return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
+
+    def render_and_optimise(
+        self, batch: TokenBatch, order: str, prompts: Sequence[str | None], trainer: Trainer
+    ) -> Tensor:
+        """The paper's schedule: predict a patch from detached contexts, step at once, keep its states for later ones."""
+        model, m = self.transformer, self.transformer.config.patch_tokens
+        patches = scan_patches(batch.tokens, batch.rows, batch.columns, model, order)
+        index, offsets = self.table(batch.rows, batch.columns, order)
+        turn = rotary_angles(offsets.float() * m, model.config.head_dim)
+        grid = Grid(1, batch.rows, batch.columns, 1)
+        ids = self.words(prompts).to(self.device)
+        pool: dict[int, tuple[Tensor, Tensor]] = {}
+        losses = []
+        for patch in ORDERS[order].sequence(grid):
+            i = grid.index(patch)
+            slots = [s for s in range(index.shape[1]) if index[i, s] >= 0]
+            near = [pool[int(index[i, s])] for s in slots]
+            keys = [rotate(k, turn[i, s]) for (k, _), s in zip(near, slots, strict=True)]
+            text, mask = model.text(ids)
+            mask = torch.cat([mask, mask.new_ones(len(mask), len(near) * m * m)], 1)
+
+            def memory(
+                layer: int, k: Tensor, v: Tensor, keys: list[Tensor] = keys, near: list = near, text: Tensor = text
+            ) -> tuple[Tensor, Tensor]:
+                text_k, text_v = model.layers[layer].text_memory(text)
+                return torch.cat([text_k, *(t[layer] for t in keys)], 2), torch.cat([text_v, *(t[layer] for _, t in near)], 2)
+
+            place = batch.place[i].expand(len(patches), -1)
+            hidden, k, v = model.patch_pass(
+                model.embed(patches[:, i], order, place), [order] * len(patches), memory, mask
+            )
+            loss = F.cross_entropy(model.logits(hidden[:, :-1]).flatten(0, 1), patches[:, i].flatten())
+            trainer.update(loss)
+            pool[i] = (k.detach(), v.detach())
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
+
+
+def train_transformer(
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    text_table: dict[str, Tensor],
+    words_file: Path,
+    settings: RunSettings,
+    recipe: TransformerRecipe,
+    device: torch.device,
+    seed: int = 0,
+) -> Transformer:
+    """Returns the transformer with averaged weights, in evaluation mode; its run is kept in settings.folder.
+
+    text_table: "embeddings" int8 [V, text_dim] and "scales" [V] of training/text_table.py.
+    """
+    torch.manual_seed(seed)
+    tokenizer = tokenizer.to(device).eval().requires_grad_(False)
+    transformer = Transformer(config)
+    transformer.text.table.copy_(text_table["embeddings"])
+    transformer.text.scales.copy_(text_table["scales"])
+    transformer.to(device)
+    trainer = Trainer(transformer, settings)
+    words = WordPieces(words_file, config.transformer.text_tokens)
+    source = TokenSource(tokenizer, config, recipe, device, seed + trainer.step)
+    canvas_loss = CanvasLoss(transformer, words, device)
+    chooser = random.Random(seed + trainer.step)
+    held_out = [source.render((4, 4), (4, 4), HELD_OUT_SEEDS + i) for i in range(3)]
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = source.next()
+        order = chooser.choices(config.transformer.orders, recipe.order_shares)[0]
+        prompts = [
+            None if chooser.random() < recipe.text_dropout else caption(a, chooser.randrange(2**31))
+            for a in batch.attributes
+        ]
+        if recipe.schedule == "patch":
+            return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
+        return canvas_loss(batch, order, prompts, chooser.random() >= recipe.place_dropout), {}
+
+    def evaluate() -> dict[str, float]:
+        figures = {}
+        for order in config.transformer.orders[:2]:
+            values = [canvas_loss(b, order, [caption(a, 7) for a in b.attributes]) for b in held_out]
+            figures[f"held_out_{order}"] = float(torch.stack(values).mean())
+        no_text = [canvas_loss(b, config.transformer.orders[0], [None] * len(b.attributes)) for b in held_out]
+        figures["held_out_no_text"] = float(torch.stack(no_text).mean())
+        return figures
+
+    def sample(path: Path) -> None:
+        model = Model(config, tokenizer, transformer, words, "training")
+        save_sheet(draw_pictures(model, SAMPLE_PROMPTS, 4, 4), path, columns=4)
+
+    trainer.run(loss, evaluate, sample)
+    transformer.load_state_dict(trainer.averaged())
+    return transformer.eval()
+
+
+@torch.no_grad()
+def draw_pictures(
+    model: Model,
+    prompts: Sequence[str | None],
+    rows: int,
+    columns: int,
+    sampling: Sampling = Sampling(top_p=0.95, cfg_scale=3.0),  # noqa: B008 - frozen
+    order: str = "zeta",
+    seed: int = 0,
+) -> Tensor:
+    """Pictures of rows x columns patches, one for each prompt, drawn side by side: [P, 3, H, W] in [-1, 1]."""
+    decoder = PatchDecoder(model, slots=len(prompts), pages=2 * len(prompts) * rows * columns)
+    grid = Grid(1, rows, columns, model.config.patch_px)
+    canvases = [decoder.start(f"{i}", grid, order, p, sampling, seed + i) for i, p in enumerate(prompts)]
+    for patch in ORDERS[order].sequence(grid):
+        decoder.decode([(canvas, patch) for canvas in canvases])
+    return model.tokenizer.decode(torch.cat([c.tokens for c in canvases]))

@@ -1,0 +1,35 @@
+"""Errors that end one job, with the code and message that its JobFailed event carries.
+
+    NuwaError
+     +- PoolTooSmall     the job needs more pages than the whole pool has: it can never run here
+     +- ModelChanged     the job was begun with other weights than this worker has
+     +- EngineFailed     the engine raised on this job twice, the second time with nothing else in its batch
+
+Besides these, a job may fail with UnknownModel (jobs/errors.py), and with code "internal" for what nobody foresaw.
+"""
+
+# ruff: noqa: N818 - as in jobs/errors.py
+
+from jobs.errors import NuwaError
+
+
+class PoolTooSmall(NuwaError):
+    """The job needs more pages than the whole pool has: it can never run here."""
+
+    code = "pool_too_small"
+
+
+class ModelChanged(NuwaError):
+    """The job was begun with other weights: going on with these would give a picture that no seed stands for."""
+
+    code = "model_changed"
+
+
+class EngineFailed(NuwaError):
+    """The engine raised on this job twice, the second time with nothing else in its batch."""
+
+    code = "engine_error"
+
+    @classmethod
+    def because(cls, error: Exception) -> "EngineFailed":
+        return cls(f"the engine failed on this job: {type(error).__name__}: {error}")

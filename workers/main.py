@@ -1,0 +1,91 @@
+"""A worker process: settings in, engine and broker built, signals obeyed, jobs drawn. Ends by SIGTERM or SIGINT."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+
+from jobs.broker.connect import open_broker
+from jobs.settings import BrokerSettings, WorkerSettings, load_settings
+from jobs.store import FolderStore
+from workers.engine import Engine
+from workers.loop import Worker
+from workers.metrics import WorkerMetrics, serve_metrics
+from workers.tile_engine import TileEngine
+
+TILE_DELAY_S = 0.1  # a batch of tiles: slow enough to watch
+METRICS_HOST = "127.0.0.1"
+FORCED_EXIT = 1
+
+log = logging.getLogger("nuwa.worker")
+
+
+def run(settings: WorkerSettings, broker_settings: BrokerSettings) -> None:
+    """Work until SIGTERM or SIGINT, then finish the patches in hand and give jobs back; a second signal ends at once.
+
+    Raises ValueError when no Redis is named, OSError for a metrics port that is taken, and whatever loading the model
+    raises. A Redis that does not answer is waited for.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    asyncio.run(_work(settings, broker_settings, load_engine(settings)))
+
+
+def load_engine(settings: WorkerSettings) -> Engine:
+    """The engine that the settings name. Only the real one imports torch."""
+    if settings.engine == "tile":
+        return TileEngine(settings.slots, settings.pool_pages, delay_s=TILE_DELAY_S)
+    from workers.torch_engine import TorchEngine
+
+    return TorchEngine(
+        settings.weights,
+        slots=settings.slots,
+        pages=settings.pool_pages,
+        device=settings.device,
+        threads=settings.threads or 0,
+    )
+
+
+async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engine: Engine) -> None:
+    broker = open_broker(broker_settings)
+    metrics = WorkerMetrics()
+    worker = Worker(
+        broker,
+        FolderStore(settings.results_folder),
+        engine,
+        name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        max_jobs=settings.max_jobs,
+        heartbeat_s=broker_settings.heartbeat_s,
+        metrics=metrics,
+    )
+    _obey_signals(worker)
+    with serve_metrics(metrics, METRICS_HOST, settings.metrics_port):
+        log.info("worker %s serves %s with %d slots", worker.name, engine.model.name, engine.slots)
+        try:
+            await worker.run()
+        finally:
+            await broker.close()
+    log.info("worker %s has left", worker.name)
+
+
+def _obey_signals(worker: Worker) -> None:
+    asked = False
+
+    def leave() -> None:
+        nonlocal asked
+        if asked:
+            log.warning("asked again: leaving at once, leases run out by themselves")
+            os._exit(FORCED_EXIT)  # not sys.exit: that would wait for the engine's thread
+        asked = True
+        log.info("leaving once the patches in hand are done")
+        worker.drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave)
+
+
+if __name__ == "__main__":
+    run(load_settings(WorkerSettings), load_settings(BrokerSettings))

@@ -1,0 +1,101 @@
+"""The engine that runs the model: jobs' patches in, tokens and pixels out, all on one device."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from canvas.grid import Patch
+from canvas.plan import Plan
+from jobs.job import Job, ModelInfo
+from model.generate import Canvas, Model, PatchDecoder
+from model.loader import load
+from model.sampling import Sampling
+from workers.engine import Pixels
+from workers.scheduler import pages_needed
+
+
+class TorchEngine:
+    """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
+
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, 0 for torch's own choice.
+    Raises model.loader.WeightsError when the folder does not hold a model.
+    """
+
+    def __init__(self, weights: Path, slots: int, pages: int, device: str = "auto", threads: int = 1) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded = load(weights, device)
+        self.slots = slots
+        self.pages = pages
+        self.model = model_info(loaded)
+        self._decoder = PatchDecoder(loaded, slots, pages)
+        self._canvases: dict[str, Canvas] = {}
+
+    def pages_needed(self, job: Job, plan: Plan) -> int:
+        return pages_needed(plan, self.slots) * (1 if _sampling(job).cfg_scale == 1 else 2)
+
+    def start(self, job: Job, plan: Plan) -> None:
+        if (needed := self.pages_needed(job, plan)) > self.pages:
+            raise ValueError(f"needs {needed} pages of a pool of {self.pages}")
+        self._canvases[job.id] = self._decoder.start(
+            job.id, plan.grid, job.order, job.request.prompt, _sampling(job), job.seed
+        )
+
+    def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
+        drawn = self._decoder.decode([(self._canvases[job_id], patch) for job_id, patch in batch])
+        return [tokens.cpu().numpy().astype("<u2").tobytes() for tokens in drawn]
+
+    def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
+        known = [
+            (self._canvases[job_id], patch, torch.from_numpy(np.frombuffer(tokens, "<u2").astype(np.int64)))
+            for job_id, patch, tokens in batch
+        ]
+        self._decoder.prefill(known)
+
+    def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
+        pixels = self._decoder.render(self._canvases[job_id], patch, refined)
+        scaled = ((pixels + 1) * 127.5).round().to(torch.uint8)
+        return scaled.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
+        for patch in patches:
+            self._decoder.remove(self._canvases[job_id], patch)
+
+    def finish(self, job_id: str) -> None:
+        canvas = self._canvases.pop(job_id, None)
+        if canvas is not None:
+            for patch in canvas.done:
+                self._decoder.remove(canvas, patch)
+
+
+def model_info(model: Model) -> ModelInfo:
+    """What a worker announces of its weights."""
+    config = model.config
+    trained = [*model.tokenizer.parameters(), *model.transformer.parameters()]
+    return ModelInfo(
+        name=config.name,
+        version=model.version,
+        description=config.description,
+        patch_px=config.patch_px,
+        patch_tokens=config.transformer.patch_tokens,
+        codebook_size=config.tokenizer.codebook_size,
+        extent=config.transformer.extent,
+        orders=config.transformer.orders,
+        parameters=sum(p.numel() for p in trained),
+        licence=config.licence,
+    )
+
+
+def _sampling(job: Job) -> Sampling:
+    """The job's sampling; without a prompt there is nothing to be guided by."""
+    asked = job.request.sampling
+    return Sampling(
+        temperature=asked.temperature,
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        cfg_scale=asked.cfg_scale if job.request.prompt is not None else 1.0,
+    )
