@@ -25,13 +25,12 @@ def broker_settings() -> BrokerSettings:
 
 def run_gateway(host: str | None, port: int | None) -> None:
     """Serve HTTP until SIGINT or SIGTERM."""
-    from cli.serve import address_of, free_port
+    from cli.serve import free_port
     from server.main import run
 
     broker = broker_settings()
     settings = load_settings(GatewaySettings, host=host, port=port)
     settings = settings.model_copy(update={"port": free_port(settings.host, settings.port)})
-    say(f"The gateway listens at {address_of(settings.host, settings.port)}")
     run(settings, broker)
 
 

@@ -38,12 +38,17 @@ def serve(
     worker_settings = load_settings(WorkerSettings, data=data, weights=weights, engine=engine)
     settings = settings.model_copy(update={"port": free_port(settings.host, settings.port)})
     with redis_for(settings.data) as (redis_url, embedded):
-        environment = os.environ | {
-            variable("redis_url"): redis_url,
-            variable("data"): str(settings.data),
-            variable("weights"): str(worker_settings.weights.absolute()),
-            variable("engine"): worker_settings.engine,
-        }
+        quiet = {variable("log_level"): "warning"}  # unless asked for more: the terminal is a person's
+        environment = (
+            quiet
+            | os.environ
+            | {
+                variable("redis_url"): redis_url,
+                variable("data"): str(settings.data),
+                variable("weights"): str(worker_settings.weights.absolute()),
+                variable("engine"): worker_settings.engine,
+            }
+        )
         asyncio.run(_serve(settings, environment, embedded, workers, open_page))
 
 

@@ -34,7 +34,7 @@ class TransformerConfig:
     """One decoder-only stack for both levels of the autoregression (paper.md 1.2)."""
 
     width: int = 192
-    depth: int = 8
+    depth: int = 6
     heads: int = 6
     patch_tokens: int = 8  # m: a patch is m x m tokens
     extent: tuple[int, int, int] = (0, 1, 1)  # frames, rows, columns (paper.md 1.4)
@@ -99,7 +99,9 @@ PRESETS = {
     "base": ModelConfig(
         name="base",
         tokenizer=TokenizerConfig(encoder_widths=(128, 384), decoder_widths=(192, 512)),
-        transformer=TransformerConfig(width=1280, depth=24, heads=20, patch_tokens=16, extent=(0, 2, 2), text_tokens=77),
+        transformer=TransformerConfig(
+            width=1280, depth=24, heads=20, patch_tokens=16, extent=(0, 2, 2), text_tokens=77
+        ),
     ),
     # For tests: runs in milliseconds.
     "nano": ModelConfig(
@@ -107,6 +109,8 @@ PRESETS = {
         tokenizer=TokenizerConfig(
             encoder_widths=(8, 16), encoder_blocks=(1, 1), decoder_widths=(8, 16), decoder_blocks=(1, 1)
         ),
-        transformer=TransformerConfig(width=32, depth=2, heads=2, patch_tokens=4, text_dim=8, text_tokens=8, text_depth=1),
+        transformer=TransformerConfig(
+            width=32, depth=2, heads=2, patch_tokens=4, text_dim=8, text_tokens=8, text_depth=1
+        ),
     ),
 }

@@ -71,7 +71,8 @@ class NearbyContextPool:
         # [L, R, slots, 2, H, M, d]; an empty slot reads zeros, never what an unused page happens to hold
         pages = self.storage[:, table.to(device)].float()
         pages = torch.where(present[None, :, :, None, None, None, None], pages, torch.zeros((), device=device))
-        turn = rotary_angles(offsets.to(device) * self.config.patch_tokens, self.config.head_dim)
+        tokens = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens])  # a patch is one frame deep
+        turn = rotary_angles((offsets * tokens).to(device), self.config.head_dim)
         keys = rotate(pages[:, :, :, 0], turn[:, :, None, None])
         keys, values = (t.transpose(2, 3).flatten(3, 4) for t in (keys, pages[:, :, :, 1]))
         return keys, values, present.repeat_interleave(self.config.tokens_per_patch, 1)

@@ -84,9 +84,7 @@ class PatchDecoder:
         self.pool = NearbyContextPool(self.config, pages, model.device)
 
     @torch.inference_mode()
-    def start(
-        self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int
-    ) -> Canvas:
+    def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet."""
         model, m = self.model, self.config.patch_tokens
         text, mask = model.transformer.text(model.words([prompt, None]).to(model.device))
@@ -195,7 +193,9 @@ class PatchDecoder:
 
     def _region(self, canvas: Canvas, patch: Patch) -> Tensor:
         m = self.config.patch_tokens
-        return canvas.tokens[patch.frame, patch.row * m : (patch.row + 1) * m, patch.column * m : (patch.column + 1) * m]
+        return canvas.tokens[
+            patch.frame, patch.row * m : (patch.row + 1) * m, patch.column * m : (patch.column + 1) * m
+        ]
 
     def _record(self, canvas: Canvas, patch: Patch, tokens: Tensor) -> None:
         m = self.config.patch_tokens

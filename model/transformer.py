@@ -97,43 +97,70 @@ class Transformer(nn.Module):
     adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
 
     def forward(
-        self, tokens: Tensor, ids: Tensor, order: str, nearby: Tensor, offsets: Tensor, place: Tensor
+        self, tokens: Tensor, ids: Tensor, order: str, nearby: Tensor, corners: Tensor, place: Tensor
     ) -> Tensor:
         """All patches of whole canvases in one masked pass (training).
 
         tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
-        nearby: [N, K] index of each nearby patch, -1 where there is none.  offsets: [N, K, 3] its signed offset in patches.
+        nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each patch.
         place: [B, N, 4] on the canvas, or NaN.  Returns logits [B, N, M, V].  Source: paper.md 1.2.
+
+        Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the same
+        products as the relative ones of patch_pass and decoding, at a fraction of the copies.
         """
         batch, patches, length = tokens.shape
-        slots = nearby.shape[1]
-        scan = self.scans[order]
+        scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
         text, text_mask = self.text(ids)
+        words = text.shape[1]
         x = self.embed(tokens.flatten(0, 1), order, place.flatten(0, 1))
-        turn = rotary_angles(offsets.float() * self.config.patch_tokens, self.config.head_dim)  # [N, K, d / 2]
-        # [B N, 1, T, S + K M + T]: text, then nearby patches, then own tokens up to this one.
-        own = torch.ones(length + 1, length + 1, dtype=torch.bool, device=tokens.device).tril()
-        context = (nearby >= 0).repeat_interleave(length, 1)[None].expand(batch, -1, -1).flatten(0, 1)
-        memory_mask = torch.cat([text_mask.repeat_interleave(patches, 0), context], 1)
-        mask = torch.cat(
-            [memory_mask[:, None].expand(-1, length + 1, -1), own.expand(batch * patches, -1, -1)], 2
-        )[:, None]
-        index = nearby.clamp_min(0).flatten()
+        scale = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens], device=tokens.device)
+        corner = rotary_angles((corners * scale).float(), dim)[:, None]  # [N, 1, d / 2]
+        target_angles = (scan.target_angles + corner).repeat(batch, 1, 1)[:, None]
+        own_angles = (scan.own_angles + corner).repeat(batch, 1, 1)[:, None]
+        index, mask = self._whole_canvas_keys(nearby, text_mask, positions)
 
-        def gather(states: Tensor) -> Tensor:
-            """[B N, H, T, d] -> the tokens of nearby patches [B, N, H, K, M, d]."""
-            _, heads, _, dim = states.shape
-            pages = states[:, :, 1:].unflatten(0, (batch, patches))[:, index]
-            return pages.view(batch, patches, slots, heads, length, dim).transpose(2, 3)
+        def rows(of_text: Tensor, of_patches: Tensor) -> Tensor:
+            """States of words [B, N, H, S, d] and of tokens [B N, H, T, d] -> what each patch looks at [B N, H, C, d]."""
+            text_rows = of_text.permute(0, 1, 3, 2, 4).reshape(batch, patches * words, -1)
+            token_rows = of_patches.transpose(1, 2).reshape(batch, patches * positions, -1)
+            table = torch.cat([text_rows, token_rows], 1).flatten(0, 1)
+            picked = F.embedding(index, table)  # a gather whose gradient is fast on a CPU
+            return picked.view(batch * patches, -1, self.config.heads, dim).transpose(1, 2)
 
         for layer in self.layers:
-            q, k, v = layer.project(x, scan.target_angles, scan.own_angles)
-            text_k, text_v = (t.repeat_interleave(patches, 0) for t in layer.text_memory(text))
-            near_k = rotate(gather(k), turn[:, None, :, None]).flatten(3, 4).flatten(0, 1)
-            near_v = gather(v).flatten(3, 4).flatten(0, 1)
-            keys, values = torch.cat([text_k, near_k, k], 2), torch.cat([text_v, near_v, v], 2)
+            q, k, v = layer.project(x, target_angles, own_angles)
+            text_k, text_v = (t[:, None].expand(-1, patches, -1, -1, -1) for t in layer.text_memory(text))
+            keys, values = rows(rotate(text_k, corner[:, None]), k), rows(text_v, v)
             x = layer.finish(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=mask))
         return self.logits(x[:, :-1]).unflatten(0, (batch, patches))
+
+    def _whole_canvas_keys(self, nearby: Tensor, text_mask: Tensor, positions: int) -> tuple[Tensor, Tensor]:
+        """Which rows of a batch's states each patch looks at [B, N * C], and which of them count [B N, 1, T, C].
+
+        C = words + K * M tokens of nearby patches (their begin token left out) + T own positions, up to one's own.
+        """
+        batch, words = text_mask.shape
+        patches, slots = nearby.shape
+        device = nearby.device
+        own_patch = torch.arange(patches, device=device)[:, None]
+        text = own_patch * words + torch.arange(words, device=device)
+        tokens = patches * words + torch.arange(1, positions, device=device)
+        near = (nearby.clamp_min(0)[:, :, None] * positions + tokens).flatten(1)
+        own = patches * words + own_patch * positions + torch.arange(positions, device=device)
+        index = torch.cat([text, near, own], 1).flatten()
+        size = patches * (words + positions)
+        index = index + torch.arange(batch, device=device)[:, None] * size
+        seen = torch.cat(
+            [
+                text_mask[:, None].expand(-1, patches, -1),
+                (nearby >= 0).repeat_interleave(positions - 1, 1).expand(batch, -1, -1),
+            ],
+            2,
+        ).flatten(0, 1)
+        causal = torch.ones(positions, positions, dtype=torch.bool, device=device).tril()
+        return index, torch.cat([seen[:, None].expand(-1, positions, -1), causal.expand(batch * patches, -1, -1)], 2)[
+            :, None
+        ]
 
     def embed(self, tokens: Tensor, order: str, place: Tensor) -> Tensor:
         """tokens [R, M] of patches in scan order, place [R, 4] -> inputs of all M + 1 positions [R, M + 1, D]."""

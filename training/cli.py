@@ -23,7 +23,9 @@ train = typer.Typer(
     help="Train your own weights: first the tokenizer, then the transformer, then pack both into a folder.\n\n"
     "Each run lives in a folder (checkpoint, curve.png, samples/) and goes on where it stopped with --resume.",
 )
-evaluate = typer.Typer(no_args_is_help=False, help="Measure a folder of weights on scenes and photographs never trained on.")
+evaluate = typer.Typer(
+    no_args_is_help=False, help="Measure a folder of weights on scenes and photographs never trained on."
+)
 
 Preset = Annotated[str, typer.Option(help=f"Size of the model: {', '.join(PRESETS)}.")]
 Run = Annotated[Path, typer.Option(help="Folder of this run.")]
@@ -63,7 +65,9 @@ def tokenizer_command(
     run: Run = Path("runs/tokenizer"),
     preset: Preset = "tiny",
     hours: Hours = 0.5,
-    photos: Annotated[Path | None, typer.Option(help="Folder of photographs to mix in, and to hold some out of.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs to mix in, and to hold some out of.")
+    ] = None,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 24,
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = 200,
@@ -93,9 +97,9 @@ def transformer_command(
     hours: Hours = 1.0,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     patches: Annotated[int, typer.Option(min=1, help="Patches per step, over all pictures of a batch.")] = 96,
-    schedule: Annotated[str, typer.Option(help="canvas: one step per batch. patch: the paper's render and optimise.")] = (
-        "canvas"
-    ),
+    schedule: Annotated[
+        str, typer.Option(help="canvas: one step per batch. patch: the paper's render and optimise.")
+    ] = ("canvas"),
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = 300,
     steps: Steps = None,
     resume: Resume = False,
@@ -145,7 +149,9 @@ def pack_command(
 @evaluate.callback(invoke_without_command=True)
 def evaluate_command(
     weights: Annotated[Path, typer.Option(help="Folder of weights.")] = Path("checkpoints/tiny"),
-    photos: Annotated[Path | None, typer.Option(help="Folder of photographs; a quarter of its sources is held out.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; a quarter of its sources is held out.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the figures here as JSON.")] = None,
     device: Device = "auto",
     threads: Threads = 0,

@@ -144,9 +144,7 @@ class Trainer:
                 group["lr"] = s.lr * warm * decay
         return warm * decay
 
-    def _report(
-        self, evaluate: Callable[[], dict[str, float]] | None, sample: Callable[[Path], None] | None
-    ) -> None:
+    def _report(self, evaluate: Callable[[], dict[str, float]] | None, sample: Callable[[Path], None] | None) -> None:
         """Evaluate and draw with the averaged weights, then go on with the others."""
         current = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)

@@ -121,16 +121,12 @@ def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transform
 
 
 def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each patch of a grid: indices of its nearby patches [N, K], -1 where there is none, and offsets [N, K, 3]."""
+    """For each patch of a grid: indices of its nearby patches [N, K], -1 where there is none, and its corner [N, 3]."""
     index = torch.full((len(grid), extent.max_nearby), -1)
-    offsets = torch.zeros(len(grid), extent.max_nearby, 3)
     for patch in grid:
-        for slot, near in enumerate(ORDERS[order].nearby(grid, extent, patch)):
-            index[grid.index(patch), slot] = grid.index(near)
-            offsets[grid.index(patch), slot] = torch.tensor(
-                [near.frame - patch.frame, near.row - patch.row, near.column - patch.column]
-            )
-    return index.to(device), offsets.to(device)
+        near = ORDERS[order].nearby(grid, extent, patch)
+        index[grid.index(patch), : len(near)] = torch.tensor([grid.index(p) for p in near], dtype=torch.long)
+    return index.to(device), torch.tensor(list(grid), device=device)
 
 
 class CanvasLoss:
@@ -147,13 +143,15 @@ class CanvasLoss:
             self._tables[key] = nearby_table(grid, order, Extent(*self.transformer.config.extent), self.device)
         return self._tables[key]
 
-    def __call__(self, batch: TokenBatch, order: str, prompts: Sequence[str | None], known_place: bool = True) -> Tensor:
+    def __call__(
+        self, batch: TokenBatch, order: str, prompts: Sequence[str | None], known_place: bool = True
+    ) -> Tensor:
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
-        index, offsets = self.table(batch.rows, batch.columns, order)
+        index, corners = self.table(batch.rows, batch.columns, order)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits = self.transformer(
-                patches, self.words(prompts).to(self.device), order, index, offsets, place.expand(len(patches), -1, -1)
+                patches, self.words(prompts).to(self.device), order, index, corners, place.expand(len(patches), -1, -1)
             )
         return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
 
@@ -163,8 +161,9 @@ class CanvasLoss:
         """The paper's schedule: predict a patch from detached contexts, step at once, keep its states for later ones."""
         model, m = self.transformer, self.transformer.config.patch_tokens
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, model, order)
-        index, offsets = self.table(batch.rows, batch.columns, order)
-        turn = rotary_angles(offsets.float() * m, model.config.head_dim)
+        index, corners = self.table(batch.rows, batch.columns, order)
+        offsets = (corners[index.clamp_min(0)] - corners[:, None]) * torch.tensor([1, m, m], device=self.device)
+        turn = rotary_angles(offsets.float(), model.config.head_dim)
         grid = Grid(1, batch.rows, batch.columns, 1)
         ids = self.words(prompts).to(self.device)
         pool: dict[int, tuple[Tensor, Tensor]] = {}
@@ -181,7 +180,9 @@ class CanvasLoss:
                 layer: int, k: Tensor, v: Tensor, keys: list[Tensor] = keys, near: list = near, text: Tensor = text
             ) -> tuple[Tensor, Tensor]:
                 text_k, text_v = model.layers[layer].text_memory(text)
-                return torch.cat([text_k, *(t[layer] for t in keys)], 2), torch.cat([text_v, *(t[layer] for _, t in near)], 2)
+                return torch.cat([text_k, *(t[layer] for t in keys)], 2), torch.cat(
+                    [text_v, *(t[layer] for _, t in near)], 2
+                )
 
             place = batch.place[i].expand(len(patches), -1)
             hidden, k, v = model.patch_pass(
@@ -256,7 +257,7 @@ def draw_pictures(
     prompts: Sequence[str | None],
     rows: int,
     columns: int,
-    sampling: Sampling = Sampling(top_p=0.95, cfg_scale=3.0),  # noqa: B008 - frozen
+    sampling: Sampling = Sampling(top_p=0.95, cfg_scale=3.0),
     order: str = "zeta",
     seed: int = 0,
 ) -> Tensor:

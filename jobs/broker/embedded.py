@@ -63,7 +63,7 @@ class EmbeddedRedis:
     """
 
     def __init__(self, data_folder: Path) -> None:
-        self._folder = data_folder / "redis"
+        self._folder = data_folder.absolute() / "redis"
         self._socket_folder = self._folder
         self._lock = -1
         self._server: subprocess.Popen[bytes] | None = None

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
 from jobs.broker.base import LOG_START
 from jobs.job import ENDED
@@ -24,7 +25,7 @@ _EXAMPLE = (
 @router.get(
     "/jobs/{job_id}/events",
     summary="Watch a job",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "Events from the cursor on, and then as they happen; the terminal event ends the stream.",

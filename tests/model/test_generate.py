@@ -38,9 +38,9 @@ def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: 
     for _ in continue_canvas(decoder, canvas):
         pass
     patches = scan_patches(canvas.tokens, 3, 3, model.transformer, order)
-    index, offsets = nearby_table(grid, order, decoder.extent, torch.device("cpu"))
+    index, corners = nearby_table(grid, order, decoder.extent, torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
-    logits = model.transformer(patches, model.words([PROMPT]), order, index, offsets, place)
+    logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
     # the pool keeps 16 bits, so a near tie may fall the other way
     assert (logits.max(-1).values - drawn).max() < 0.05
@@ -86,9 +86,7 @@ def test_replay_after_a_crash_goes_on_with_the_same_tokens(model: Model) -> None
         assert torch.equal(canvas.tokens, whole.tokens)
 
 
-def test_removing_contexts_after_their_last_use_changes_nothing(
-    model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_removing_contexts_after_their_last_use_changes_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid(1, 4, 3, model.config.patch_px)
     kept = run(PatchDecoder(model), grid)
     decoder = PatchDecoder(model)
@@ -98,30 +96,19 @@ def test_removing_contexts_after_their_last_use_changes_nothing(
     assert torch.equal(kept.tokens, never_removed.tokens)
 
 
-def test_moving_a_canvas_inside_a_larger_one_changes_no_logit(model: Model) -> None:
-    """Positions are relative to a patch: with the place on the canvas unknown, a shift by whole patches is invisible."""
-    torch.manual_seed(1)
+@pytest.mark.parametrize("order", list(ORDERS))
+def test_shifting_a_canvas_changes_no_logit(model: Model, order: str) -> None:
+    """Four patches anywhere on an endless canvas: only differences of their places count."""
+    generator = torch.Generator().manual_seed(1)
     m, v = model.config.transformer.patch_tokens, model.config.tokenizer.codebook_size
-    small = torch.randint(v, (1, 2 * m, 2 * m))
-    large = torch.randint(v, (1, 5 * m, 6 * m))
-    large[:, 2 * m : 4 * m, 3 * m : 5 * m] = small
-    index, offsets = nearby_table(Grid(1, 2, 2, 1), "zeta", Extent(0, 1, 1), torch.device("cpu"))
-    # the same four patches where they lie in the large canvas, cut off from everything around them
-    inside = [Grid(1, 5, 6, 1).index(Patch(0, r, c)) for r in (2, 3) for c in (3, 4)]
-    patches = scan_patches(large, 5, 6, model.transformer, "zeta")[:, inside]
-    assert torch.equal(patches, scan_patches(small, 2, 2, model.transformer, "zeta"))
-    large_index, large_offsets = nearby_table(Grid(1, 5, 6, 1), "zeta", Extent(0, 1, 1), torch.device("cpu"))
-    again = [[(int(offsets_[0]), int(offsets_[1]), int(offsets_[2])) for offsets_ in large_offsets[i]] for i in inside]
-    for row, i in enumerate(index):
-        for slot in (s for s in range(len(i)) if i[s] >= 0):
-            assert tuple(int(x) for x in offsets[row, slot]) in again[row]
+    patches = torch.randint(v, (1, 4, m * m), generator=generator)
+    index, corners = nearby_table(Grid(1, 2, 2, 1), order, Extent(0, 1, 1), torch.device("cpu"))
     place = torch.full((1, 4, 4), float("nan"))
-    a = model.transformer(patches, model.words([PROMPT]), "zeta", index, offsets, place)
-    b = model.transformer(
-        scan_patches(small, 2, 2, model.transformer, "zeta"), model.words([PROMPT]), "zeta", index, offsets, place
+    here, there = (
+        model.transformer(patches, model.words([PROMPT]), order, index, c, place)
+        for c in (corners, corners + torch.tensor([3, 17, 1000]))
     )
-    assert torch.equal(a, b)
-    assert (large_index[inside[0]] >= 0).sum() == 4  # in the large canvas the first patch would look at four
+    assert torch.allclose(here, there, atol=1e-3)  # angles of distant tokens are rounded to 32 bits
 
 
 def test_noise_does_not_depend_on_the_size_of_the_canvas(model: Model) -> None:

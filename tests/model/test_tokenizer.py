@@ -53,8 +53,10 @@ def test_a_token_reaches_no_further_than_the_halo(model: Model) -> None:
     tokens = torch.randint(1000, (1, 15, 15), generator=torch.Generator().manual_seed(0))
     changed = tokens.clone()
     changed[0, 7, 7] = (changed[0, 7, 7] + 500) % 1000
-    difference = (model.tokenizer.decoder(model.tokenizer.quantizer.to_codes(tokens).permute(0, 3, 1, 2))
-                  - model.tokenizer.decoder(model.tokenizer.quantizer.to_codes(changed).permute(0, 3, 1, 2))).abs()
+    difference = (
+        model.tokenizer.decoder(model.tokenizer.quantizer.to_codes(tokens).permute(0, 3, 1, 2))
+        - model.tokenizer.decoder(model.tokenizer.quantizer.to_codes(changed).permute(0, 3, 1, 2))
+    ).abs()
     touched = difference.sum(1)[0].nonzero()
     assert len(touched) > 0
     assert touched.min() >= (7 - halo) * factor

@@ -1,4 +1,4 @@
-"""What the gateway's tests share: an app on a broker in memory, a small fake worker, and a real port for live streams."""
+"""What the gateway's tests share: an app on a broker in memory, a fake worker, and a real port for live streams."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,14 @@ def sse_events(text: str) -> list[dict[str, Any]]:
     return events
 
 
+async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Wait for what cannot be awaited."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
 class Served:
     """A gateway under test: `client` speaks to it, `worker` and `broker` are what stands behind it."""
 
@@ -220,7 +229,12 @@ class Served:
         """All events of an ended job."""
         return sse_events((await self.client.get(job["links"]["events"], **options)).text)
 
+    @property
+    def viewers(self) -> int:
+        return self.app.state.gateway.feeds.viewers
+
     parse_events = staticmethod(sse_events)
+    until = staticmethod(until)
     model = MODEL
 
 
@@ -264,13 +278,12 @@ async def live(settings: GatewaySettings) -> AsyncIterator[Served]:
     app = create_app(settings, broker, store)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        address = "http://127.0.0.1:{}".format(listening.getsockname()[1])
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
         config = uvicorn.Config(app, log_level="error", ws="none", timeout_graceful_shutdown=5)
         server = GatewayServer(config, app.state.gateway.feeds)
         server.capture_signals = contextlib.nullcontext  # pytest keeps its own signal handlers
         serving = asyncio.create_task(server.serve([listening]))
-        while not server.started:
-            await asyncio.sleep(0.01)
+        await until(lambda: server.started)
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(base_url=address, timeout=20, limits=limits) as client:
             served = Served(app, broker, store, client)

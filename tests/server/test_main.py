@@ -46,7 +46,7 @@ async def test_a_gateway_process_streams_from_redis_and_ends_in_time(redis_url: 
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {"NUWA_REDIS_URL": redis_url, "NUWA_PORT": str(port), "NUWA_DATA": str(tmp_path)}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment)  # noqa: ASYNC220 - quick enough
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             deadline = time.monotonic() + 20

@@ -1,11 +1,11 @@
 """The text table: the right shapes, the same bytes twice, like words close together, and a wrong source refused."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -14,11 +14,11 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.text_table import bert, build, principal, quantise
+from training.text_table import TABLE, build, principal, quantise
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "snow", "##y", "dusk", "lake", "fir", "##s", "sea", "night"]
-WIDTH, HEADS, LAYERS, EPS = 16, 4, 2, 1e-12
-BUILT = Path(__file__).parents[2] / "data" / "text"
+WIDTH = 16
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
 
 # word, a word of like meaning, a word for another value of the same attribute
 TRIPLETS = """
@@ -42,50 +42,16 @@ teal blue red | amber orange blue | rosy pink green | grey gray red
 """
 
 
-def random_bert() -> dict[str, Tensor]:
-    """Weights of a tiny encoder, under the names of the real one."""
-    generator = torch.Generator().manual_seed(1)
-
-    def linear(name: str, rows: int, columns: int) -> dict[str, Tensor]:
-        return {
-            f"{name}.weight": torch.randn(rows, columns, generator=generator) / columns**0.5,
-            f"{name}.bias": torch.randn(rows, generator=generator) / 10,
-        }
-
-    def norm(name: str) -> dict[str, Tensor]:
-        return {
-            f"{name}.weight": 1 + torch.randn(WIDTH, generator=generator) / 10,
-            f"{name}.bias": torch.randn(WIDTH, generator=generator) / 10,
-        }
-
-    weights = norm("embeddings.LayerNorm")
-    for name, rows in (("word", len(PIECES)), ("position", 8), ("token_type", 2)):
-        weights[f"embeddings.{name}_embeddings.weight"] = torch.randn(rows, WIDTH, generator=generator)
-    for layer in range(LAYERS):
-        prefix = f"encoder.layer.{layer}"
-        for part in ("query", "key", "value"):
-            weights |= linear(f"{prefix}.attention.self.{part}", WIDTH, WIDTH)
-        weights |= linear(f"{prefix}.attention.output.dense", WIDTH, WIDTH)
-        weights |= norm(f"{prefix}.attention.output.LayerNorm")
-        weights |= linear(f"{prefix}.intermediate.dense", 2 * WIDTH, WIDTH)
-        weights |= linear(f"{prefix}.output.dense", WIDTH, 2 * WIDTH)
-        weights |= norm(f"{prefix}.output.LayerNorm")
-    return weights
+def word_table() -> Tensor:
+    """The input embeddings of a tiny encoder."""
+    return torch.randn(len(PIECES), WIDTH, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     folder = tmp_path / "encoder"
     folder.mkdir()
-    save_file(random_bert(), folder / "model.safetensors")
-    config = {
-        "vocab_size": len(PIECES),
-        "hidden_size": WIDTH,
-        "num_attention_heads": HEADS,
-        "num_hidden_layers": LAYERS,
-        "layer_norm_eps": EPS,
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    save_file({TABLE: word_table()}, folder / "model.safetensors")
     tokenizer = Tokenizer(WordPiece({piece: i for i, piece in enumerate(PIECES)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
@@ -99,40 +65,6 @@ def sha256(source: Path) -> str:
     return hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
 
 
-def with_torch_layers(weights: dict[str, Tensor], ids: Tensor) -> Tensor:
-    """The same encoder from torch's own layers, as an oracle."""
-    x = weights["embeddings.word_embeddings.weight"][ids]
-    x = x + weights["embeddings.position_embeddings.weight"][: ids.shape[1]]
-    x = x + weights["embeddings.token_type_embeddings.weight"][0]
-    x = F.layer_norm(x, (WIDTH,), weights["embeddings.LayerNorm.weight"], weights["embeddings.LayerNorm.bias"], EPS)
-    theirs = {
-        "attention.output.dense": "self_attn.out_proj",
-        "attention.output.LayerNorm": "norm1",
-        "intermediate.dense": "linear1",
-        "output.dense": "linear2",
-        "output.LayerNorm": "norm2",
-    }
-    for number in range(LAYERS):
-        layer = torch.nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, 0.0, "gelu", EPS, batch_first=True).eval()
-        prefix = f"encoder.layer.{number}."
-        state = {
-            f"{new}.{kind}": weights[f"{prefix}{old}.{kind}"]
-            for old, new in theirs.items()
-            for kind in ("weight", "bias")
-        }
-        for kind in ("weight", "bias"):
-            parts = [weights[f"{prefix}attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
-            state[f"self_attn.in_proj_{kind}"] = torch.cat(parts)
-        layer.load_state_dict(state)
-        x = layer(x)
-    return x
-
-
-def test_bert_equals_the_same_encoder_from_torch_layers() -> None:
-    weights, ids = random_bert(), torch.tensor([[2, 4, 5, 3], [2, 9, 8, 3]])
-    torch.testing.assert_close(bert(weights, HEADS, LAYERS, EPS, ids), with_torch_layers(weights, ids))
-
-
 def test_table_has_one_row_per_wordpiece_and_the_dims_asked_for(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "out", dims=5, sha256=sha256(source))
     table = load_file(tmp_path / "out" / "text.safetensors")
@@ -142,13 +74,11 @@ def test_table_has_one_row_per_wordpiece_and_the_dims_asked_for(source: Path, tm
     assert norms.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_table_holds_the_encoder_mean_over_each_piece_between_cls_and_sep(source: Path, tmp_path: Path) -> None:
+def test_with_all_dims_kept_distances_between_pieces_stay(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "out", dims=WIDTH, sha256=sha256(source))
     table = load_file(tmp_path / "out" / "text.safetensors")
     got = table["embeddings"].float() * table["scales"][:, None]
-    ids = torch.tensor([[2, piece, 3] for piece in range(len(PIECES))])
-    means = with_torch_layers(random_bert(), ids).mean(dim=1).detach()
-    centred = means - means.mean(dim=0)
+    centred = word_table() - word_table().mean(dim=0)
     expected = centred / centred.norm(dim=1).mean()
     # With all dims kept PCA is a rotation: distances stay, up to the 8-bit rounding.
     torch.testing.assert_close(torch.cdist(got, got), torch.cdist(expected, expected), atol=0.02, rtol=0)
@@ -191,14 +121,16 @@ def test_more_dims_than_the_encoder_is_wide_are_refused(source: Path, tmp_path: 
         build(source, tmp_path / "out", dims=WIDTH + 1, sha256=sha256(source))
 
 
-@pytest.mark.skipif(not BUILT.exists(), reason="needs data/text; build it with python -m training.text_table")
 def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_attribute() -> None:
-    table = load_file(BUILT / "text.safetensors")
-    tokenizer = Tokenizer.from_file(str(BUILT / "tokenizer.json"))
+    """Of the shipped checkpoint, which carries the table."""
+    with safe_open(SHIPPED / "model.safetensors", "pt") as weights:
+        embeddings = weights.get_tensor("transformer.text.table")
+        scales = weights.get_tensor("transformer.text.scales").float()
+    tokenizer = Tokenizer.from_file(str(SHIPPED / "words.json"))
 
     def vector(word: str) -> Tensor:
         ids = tokenizer.encode(word, add_special_tokens=False).ids
-        return F.normalize((table["embeddings"][ids].float() * table["scales"][ids, None]).mean(dim=0), dim=0)
+        return F.normalize((embeddings[ids].float() * scales[ids, None]).mean(dim=0), dim=0)
 
     triplets = [triplet.split() for triplet in TRIPLETS.strip().replace("\n", "|").split("|")]
     vectors = [[vector(word) for word in triplet] for triplet in triplets]

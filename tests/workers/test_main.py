@@ -1,6 +1,7 @@
 """Real worker processes on a real Redis: killed, asked to leave, and forced."""
 
 import asyncio
+import multiprocessing
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -16,28 +18,52 @@ from jobs.broker.base import BrokerLimits
 from jobs.broker.redis import RedisBroker
 from jobs.events import JobResumed
 from jobs.job import JobStatus
+from jobs.settings import BrokerSettings, WorkerSettings, load_settings
+from workers.main import run
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.tile_engine import TileEngine
 
 ROOT = Path(__file__).parents[2]
-Start = Callable[..., subprocess.Popen[bytes]]
-pytestmark = [pytest.mark.anyio, pytest.mark.redis]
+StartKillable = Callable[[], BaseProcess]
+StartCommand = Callable[[], subprocess.Popen[bytes]]
+pytestmark = [pytest.mark.anyio, pytest.mark.redis, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def start(redis_url: str, tmp_path: Path) -> Iterator[Start]:
-    """Starts worker processes, tiles as their engine, one patch at a time; kills what is left of them."""
+def start_killable(redis_url: str, tmp_path: Path) -> Iterator[StartKillable]:
+    """Starts worker processes with short leases, forked from one that has imported everything; kills what is left."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", "workers.main"])
+    settings = load_settings(WorkerSettings, engine="tile", slots=1, data=tmp_path)
+    limits = {"lease_s": 0.8, "heartbeat_s": 0.2, "max_deliveries": 1000}
+    broker_settings = load_settings(BrokerSettings, redis_url=redis_url, **limits)
+    started: list[BaseProcess] = []
+
+    def start() -> BaseProcess:
+        process = context.Process(target=run, args=(settings, broker_settings))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+        process.close()
+
+
+@pytest.fixture
+def start_command(redis_url: str, tmp_path: Path) -> Iterator[StartCommand]:
+    """Starts `python -m workers.main` with leases of a minute, one patch at a time; kills what is left."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(lease_s: float) -> subprocess.Popen[bytes]:
+    def start() -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "NUWA_ENGINE": "tile",
             "NUWA_SLOTS": "1",
-            "NUWA_REDIS_URL": redis_url,
             "NUWA_DATA": str(tmp_path),
-            "NUWA_LEASE_S": str(lease_s),
-            "NUWA_HEARTBEAT_S": str(lease_s / 4),
-            "NUWA_MAX_DELIVERIES": "1000",
+            "NUWA_REDIS_URL": redis_url,
+            "NUWA_LEASE_S": "60",
         }
         process = subprocess.Popen([sys.executable, "-m", "workers.main"], cwd=ROOT, env=environment)
         started.append(process)
@@ -49,20 +75,22 @@ def start(redis_url: str, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-async def test_twenty_sigkills_at_random_patches_change_no_byte(bench, redis_url: str, start: Start) -> None:
+async def test_twenty_sigkills_at_random_patches_change_no_byte(
+    bench, redis_url: str, start_killable: StartKillable
+) -> None:
     """Each worker draws one to three patches before it is killed; the next one waits already."""
     dice, job = random.Random(5), bench.job("job", 512, 640, seed=11, patch_px=64)
     broker = RedisBroker(redis_url, BrokerLimits())
-    holder = start(lease_s=0.8)
+    holder = start_killable()
     await bench.submit(broker, job)
     for kill in range(20):
         before = await bench.until(broker, job, lambda state, lives=kill: state.deliveries > lives)
-        successor = start(lease_s=0.8)
+        successor = start_killable()
         enough = before.patches_done + dice.randint(1, 3)
         await bench.until(broker, job, lambda state, enough=enough: state.patches_done >= enough)
         await asyncio.sleep(dice.random() * 0.1)  # anywhere within the next patch
         holder.kill()
-        holder.wait()
+        holder.join()
         holder = successor
     assert (await broker.state(job.id)).status is JobStatus.RUNNING, "the job outlived all twenty"
     await bench.until_ended(broker, job)
@@ -72,15 +100,17 @@ async def test_twenty_sigkills_at_random_patches_change_no_byte(bench, redis_url
     await broker.close()
 
 
-async def test_sigterm_hands_a_job_over_at_once_and_a_second_one_forces(bench, redis_url: str, start: Start) -> None:
+async def test_sigterm_hands_a_job_over_at_once_and_a_second_one_forces(
+    bench, redis_url: str, start_command: StartCommand
+) -> None:
     """Leases last a minute: only a release lets the successor go on. Then Redis takes no writes: the worker waits."""
     broker, job = RedisBroker(redis_url, BrokerLimits()), bench.job("job", 256, 256, seed=3, patch_px=64)
-    first = start(lease_s=60)
+    first = start_command()
     await bench.submit(broker, job)
     await bench.until(broker, job, lambda state: state.patches_done >= 2)
-    second = start(lease_s=60)
+    second = start_command()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(10) == 0
+    assert first.wait(30) == 0
     await bench.until(broker, job, lambda state: state.deliveries == 2)
     done = (await broker.state(job.id)).patches_done
     await bench.until(broker, job, lambda state: state.patches_done > done)
@@ -89,7 +119,7 @@ async def test_sigterm_hands_a_job_over_at_once_and_a_second_one_forces(bench, r
     await asyncio.sleep(0.5)
     assert second.poll() is None, "what it has drawn is not in the log yet"
     second.send_signal(signal.SIGTERM)
-    assert second.wait(5) == 1
+    assert second.wait(4) == 1
     await broker._redis.execute_command("CLIENT", "UNPAUSE")
     await broker.close()
 
