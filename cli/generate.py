@@ -16,7 +16,6 @@ import httpx
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from canvas.grid import Extent, Grid
 from canvas.plan import choose_order
@@ -239,17 +238,9 @@ def list_models(server: str) -> None:
         answer = ask(client, "GET", "/models").json()
     if not answer["models"]:
         say("No worker is alive, so there is no model. Start one with: nuwa worker")
-    table = Table("model", "parameters", "patch", "orders", "largest picture", "licence", "version")
     for model in answer["models"]:
-        limits = model["limits"]
-        table.add_row(
-            model["name"] + (" (default)" if model["name"] == answer["default"] else ""),
-            f"{model['parameters'] / 1e6:.1f} M",
-            f"{model['patch_px']} px",
-            ", ".join(model["orders"]),
-            f"{limits['max_pixels']:,} px",
-            model["licence"],
-            model["version"][:12],
-        )
-    if answer["models"]:
-        Console().print(table)
+        default = " (default)" if model["name"] == answer["default"] else ""
+        say(f"{model['name']}{default}: {model['description']}")
+        say(f"  {model['parameters'] / 1e6:.1f} M parameters, licence {model['licence']}, version {model['version']}")
+        say(f"  patches of {model['patch_px']} px, up to {model['limits']['max_pixels']:,} px in a picture")
+        say(f"  orders: {', '.join(model['orders'])}")

@@ -95,7 +95,8 @@ PRESETS = {
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
         transformer=TransformerConfig(width=384, depth=10, heads=8),
     ),
-    # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens need f16; with f8 they are 128 px.
+    # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens need f16; with f8 they are
+    # 128 px.
     "base": ModelConfig(
         name="base",
         tokenizer=TokenizerConfig(encoder_widths=(128, 384), decoder_widths=(192, 512)),

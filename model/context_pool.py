@@ -1,7 +1,8 @@
 """The Nearby Context Pool: states of finished patches that later patches still look at. A patch is a page.
 
-One preallocated tensor holds all pages, [L, pages, 2, H, M, d]; a patch's context is a list of page numbers. Add takes a page,
-Remove gives it back at the patch's last use, Select copies the pages a patch looks at into place (paper.md 1.4-1.6).
+One preallocated tensor holds all pages, [L, pages, 2, H, M, d]; a patch's context is a list of page numbers. Add takes
+a page, Remove gives it back at the patch's last use, Select copies the pages a patch looks at into place (paper.md
+1.4-1.6).
 """
 
 from collections.abc import Hashable, Sequence
@@ -35,7 +36,9 @@ class NearbyContextPool:
         return self.storage[:, 0].numel() * self.storage.element_size()
 
     def add(self, key: Hashable, keys: Tensor, values: Tensor) -> None:
-        """Keep a finished patch's keys and values [L, H, M, d]. Raises MemoryError when no page is free, KeyError when known."""
+        """Keep a finished patch's keys and values [L, H, M, d]. Raises MemoryError when no page is free, KeyError
+        when known.
+        """
         if key in self._pages:
             raise KeyError(f"{key} is already in the pool")
         if not self._free:
@@ -55,7 +58,8 @@ class NearbyContextPool:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The context of each row: (key, signed offset in patches) of its nearby patches, at most `slots`.
 
-        Returns keys and values [L, R, H, slots * M, d] float32, keys turned to their offsets, and a mask [R, slots * M] bool.
+        Returns keys and values [L, R, H, slots * M, d] float32, keys turned to their offsets, and a mask [R, slots *
+        M] bool.
         Raises KeyError for a patch that is not in the pool.
         """
         rows, device = len(contexts), self.storage.device

@@ -1,7 +1,8 @@
 """Pictures from tokens from text: decode_patch draws one patch token by token, generate a whole canvas patch by patch.
 
-The ladder, from the bottom: sampling.draw (a token) -> PatchDecoder.decode (patches, all tokens) -> generate (a canvas).
-This file knows no Redis, HTTP or files. The worker's engine drives the same PatchDecoder, many jobs at a time.
+The ladder, from the bottom: sampling.draw (a token) -> PatchDecoder.decode (patches, all tokens) -> generate (a
+canvas). This file knows no Redis, HTTP or files. The worker's engine drives the same PatchDecoder, many jobs at a
+time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -103,9 +104,11 @@ class PatchDecoder:
 
     @torch.inference_mode()
     def decode(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[Tensor]:
-        """Draw the M tokens of each patch, one after another (the inner autoregression), and add their states to the pool.
+        """Draw the M tokens of each patch, one after another (the inner autoregression), and add their states to the
+        pool.
 
-        batch: at most `slots` patches whose nearby patches are in the pool. Returns tokens [M] int64 of each, row by row.
+        batch: at most `slots` patches whose nearby patches are in the pool. Returns tokens [M] int64 of each, row by
+        row.
         Source: paper.md 1.2, p(P_i | C_i, y) = prod_j p(t_ij | t_i<j, C_i, y).
         """
         transformer, m = self.model.transformer, self.config.tokens_per_patch
@@ -171,8 +174,8 @@ class PatchDecoder:
     def render(self, canvas: Canvas, patch: Patch, refined: bool) -> Tensor:
         """Pixels of one patch, [3, px, px] in [-1, 1], from its tokens and a halo of those around it.
 
-        refined False: the halo holds nearby patches of lower rank only, so the pixels do not depend on what else is done.
-        refined True: it holds all patches that touch this one; those of the finished picture.
+        refined False: the halo holds nearby patches of lower rank only, so the pixels do not depend on what else is
+        done. refined True: it holds all patches that touch this one; those of the finished picture.
         """
         m, halo = self.config.patch_tokens, self.model.config.tokenizer.halo
         grid, px = canvas.grid, self.model.config.patch_px

@@ -1,7 +1,8 @@
 """Where a token is: rotary angles relative to a patch, and coarse coordinates on the canvas.
 
-Nothing here knows absolute token coordinates: a patch counts from its own corner and a nearby patch is turned by its signed
-offset, so a shifted canvas gives the same numbers bit for bit, and any size works (paper.md 2.4, relative and signed).
+Nothing here knows absolute token coordinates: a patch counts from its own corner and a nearby patch is turned by its
+signed offset, so a shifted canvas gives the same numbers bit for bit, and any size works (paper.md 2.4, relative and
+signed).
 """
 
 import math

@@ -9,7 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. temperature 0 takes the likeliest; top_k 0 and top_p 1 keep all; cfg_scale 1 is no guidance."""
+    """How tokens are drawn. temperature 0 takes the likeliest; top_k 0 and top_p 1 keep all; cfg_scale 1 is no
+    guidance.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
@@ -53,7 +55,8 @@ class SamplingRows:
 def patch_noise(seed: int, frame: int, row: int, column: int, tokens: int) -> Tensor:
     """Uniform noise in [0, 1) for the tokens of one patch, [tokens] float64, from a counter-based generator (Philox).
 
-    Keyed by the job's seed and the patch's place, so neither batching nor a takeover nor the canvas's size draws other numbers.
+    Keyed by the job's seed and the patch's place, so neither batching nor a takeover nor the canvas's size draws other
+    numbers.
     """
     place = (frame << 42) | (row << 21) | column
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, place], dtype=np.uint64)))

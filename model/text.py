@@ -1,7 +1,8 @@
-"""A prompt becomes text states [B, S, D]: frozen word-piece vectors of a sentence encoder, and a small trained tower on top.
+"""A prompt becomes text states [B, S, D]: frozen word-piece vectors of a sentence encoder, and a small trained tower
+on top.
 
-The vectors are distilled from all-MiniLM-L6-v2 (training/text_table.py), so that words no training caption uses still have
-neighbours that training captions do use.
+The vectors are distilled from all-MiniLM-L6-v2 (training/text_table.py), so that words no training caption uses still
+have neighbours that training captions do use.
 """
 
 from collections.abc import Sequence

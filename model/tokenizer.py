@@ -1,8 +1,9 @@
 """Pixels <-> visual tokens: a strictly local autoencoder with finite scalar quantisation.
 
-Only convolutions and per-position norms, so a token's influence ends after `config.halo` tokens: any region decoded with that
-halo around it equals the same region of the whole, bit for bit (measured.md; a test). Source of the quantiser: Mentzer et al.,
-"Finite Scalar Quantization: VQ-VAE Made Simple" (2023). Pixels are float in [-1, 1] in here.
+Only convolutions and per-position norms, so a token's influence ends after `config.halo` tokens: any region decoded
+with that halo around it equals the same region of the whole, bit for bit (measured.md; a test). Source of the
+quantiser: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple" (2023). Pixels are float in [-1, 1] in
+here.
 """
 
 import torch

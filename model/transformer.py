@@ -1,10 +1,12 @@
 """Tokens + nearby context + text -> logits: one decoder-only stack for both levels of the autoregression.
 
-The keys and values of a query are [text] + [pages of nearby patches] + [own earlier tokens]. Queries sit at the token about to
-be drawn, keys at the token they hold, so "the token above the one I draw" is one fixed offset in every scan direction.
+The keys and values of a query are [text] + [pages of nearby patches] + [own earlier tokens]. Queries sit at the token
+about to be drawn, keys at the token they hold, so "the token above the one I draw" is one fixed offset in every scan
+direction.
 
-A patch takes M + 1 positions: a begin token, then its M tokens. Position j draws token j; the states of positions 1..M are what
-later patches look at (paper.md 1.5). They come from `patch_pass` over the finished patch, never from step-by-step decoding.
+A patch takes M + 1 positions: a begin token, then its M tokens. Position j draws token j; the states of positions 1..M
+are what later patches look at (paper.md 1.5). They come from `patch_pass` over the finished patch, never from step-by-
+step decoding.
 """
 
 from collections.abc import Callable
@@ -26,7 +28,9 @@ Memory = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class Scan:
-    """How one order walks through a patch, as tensors. `steps` [M, 2]: row and column of the token drawn at each step."""
+    """How one order walks through a patch, as tensors. `steps` [M, 2]: row and column of the token drawn at each
+    step.
+    """
 
     steps: Tensor
     target_angles: Tensor  # [M + 1, d / 2]: where the query of each position sits (the token it draws)
@@ -102,11 +106,12 @@ class Transformer(nn.Module):
         """All patches of whole canvases in one masked pass (training).
 
         tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
-        nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each patch.
+        nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each
+        patch.
         place: [B, N, 4] on the canvas, or NaN.  Returns logits [B, N, M, V].  Source: paper.md 1.2.
 
-        Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the same
-        products as the relative ones of patch_pass and decoding, at a fraction of the copies.
+        Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the
+        same products as the relative ones of patch_pass and decoding, at a fraction of the copies.
         """
         batch, patches, length = tokens.shape
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
@@ -120,7 +125,9 @@ class Transformer(nn.Module):
         index, mask = self._whole_canvas_keys(nearby, text_mask, positions)
 
         def rows(of_text: Tensor, of_patches: Tensor) -> Tensor:
-            """States of words [B, N, H, S, d] and of tokens [B N, H, T, d] -> what each patch looks at [B N, H, C, d]."""
+            """States of words [B, N, H, S, d] and of tokens [B N, H, T, d] -> what each patch looks at [B N, H, C,
+            d].
+            """
             text_rows = of_text.permute(0, 1, 3, 2, 4).reshape(batch, patches * words, -1)
             token_rows = of_patches.transpose(1, 2).reshape(batch, patches * positions, -1)
             table = torch.cat([text_rows, token_rows], 1).flatten(0, 1)
@@ -140,7 +147,7 @@ class Transformer(nn.Module):
         C = words + K * M tokens of nearby patches (their begin token left out) + T own positions, up to one's own.
         """
         batch, words = text_mask.shape
-        patches, slots = nearby.shape
+        patches = len(nearby)
         device = nearby.device
         own_patch = torch.arange(patches, device=device)[:, None]
         text = own_patch * words + torch.arange(words, device=device)
@@ -173,7 +180,9 @@ class Transformer(nn.Module):
         return (self.token + self.level_features @ self.token_levels)[tokens]
 
     def place_inputs(self, order: str, place: Tensor) -> Tensor:
-        """What every position is told beside its token: the order, the place of its target, the canvas. [R, M + 1, D]."""
+        """What every position is told beside its token: the order, the place of its target, the canvas. [R, M + 1,
+        D].
+        """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
         target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
@@ -186,8 +195,8 @@ class Transformer(nn.Module):
     def patch_pass(self, x: Tensor, order: list[str], memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One teacher-forced pass over whole patches: the only maker of context states.
 
-        x: [R, M + 1, D] from embed().  order: of each row.  memory(layer, ...) gives keys and values of text and nearby patches
-        [R, H, C, d].  mask: [R, C] bool, False where there is none.
+        x: [R, M + 1, D] from embed().  order: of each row.  memory(layer, ...) gives keys and values of text and
+        nearby patches [R, H, C, d].  mask: [R, C] bool, False where there is none.
         Returns hidden [R, M + 1, D], and the keys and values of the tokens [L, R, H, M, d] as the pool keeps them.
         """
         rows, length, _ = x.shape

@@ -29,8 +29,9 @@ def to_float(pixels: Tensor) -> Tensor:
 class PicturePool:
     """A pool of pictures to cut crops from, one picture replaced by a fresh one every few crops.
 
-    Rendering costs as much as a training step when every crop has a picture of its own; a pool with steady renewal keeps the
-    variety and takes the cost away. photo_share of the crops come from `photos` (whole pictures, held in memory).
+    Rendering costs as much as a training step when every crop has a picture of its own; a pool with steady renewal
+    keeps the variety and takes the cost away. photo_share of the crops come from `photos` (whole pictures, held in
+    memory).
     """
 
     def __init__(

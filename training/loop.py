@@ -1,4 +1,5 @@
-"""The train loop that tokenizer and transformer share: time budget, resume, progress bar, averaged weights, curve and samples.
+"""The train loop that tokenizer and transformer share: time budget, resume, progress bar, averaged weights, curve and
+samples.
 
 A run lives in a folder: last.pt (everything needed to go on), curve.png, samples/*.png, log.csv.
 """
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from torch import Tensor, nn

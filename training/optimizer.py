@@ -2,8 +2,8 @@
 
 torch.optim.Muon computes in bfloat16, which CPUs without native support run 50-300 times slower than float32, and takes
 only two-dimensional parameters; this one keeps the parameter's precision on a CPU and reads a convolution as a matrix.
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the step size follows Liu et al.,
-"Muon is Scalable for LLM Training" (2025), so that one learning rate serves both optimisers.
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the step size follows Liu et
+al., "Muon is Scalable for LLM Training" (2025), so that one learning rate serves both optimisers.
 """
 
 from collections.abc import Iterable

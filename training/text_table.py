@@ -1,8 +1,9 @@
 """Reduce the word-piece embeddings of a sentence encoder to a small table, so that reading a prompt needs no encoder.
 
-The encoder's input table is centred, reduced by PCA, scaled and stored as 8-bit integers. Words of like meaning are close
-together in it, so a prompt may use words that no training caption had. Running each piece through the whole encoder and
-averaging its last layer (Model2Vec's recipe) was measured beside it and gave no closer neighbours (docs/training.md).
+The encoder's input table is centred, reduced by PCA, scaled and stored as 8-bit integers. Words of like meaning are
+close together in it, so a prompt may use words that no training caption had. Running each piece through the whole
+encoder and averaging its last layer (Model2Vec's recipe) was measured beside it and gave no closer neighbours
+(docs/training.md).
 
     python -m training.text_table --source FOLDER --out data/text
 

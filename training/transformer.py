@@ -1,7 +1,7 @@
 """Trains the transformer on the tokens of rendered scenes and their captions.
 
-Two schedules. "canvas" (default): all patches of a picture in one masked pass, one optimiser step per batch. "patch": the paper's
-render and optimise, one step per patch, contexts detached and one step stale (paper.md 4.1).
+Two schedules. "canvas" (default): all patches of a picture in one masked pass, one optimiser step per batch. "patch":
+the paper's render and optimise, one step per patch, contexts detached and one step stale (paper.md 4.1).
 """
 
 import random
@@ -158,7 +158,7 @@ class CanvasLoss:
     def render_and_optimise(
         self, batch: TokenBatch, order: str, prompts: Sequence[str | None], trainer: Trainer
     ) -> Tensor:
-        """The paper's schedule: predict a patch from detached contexts, step at once, keep its states for later ones."""
+        """The paper's schedule: predict a patch from detached contexts, step at once, keep its states for later."""
         model, m = self.transformer, self.transformer.config.patch_tokens
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, model, order)
         index, corners = self.table(batch.rows, batch.columns, order)

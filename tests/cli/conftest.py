@@ -60,6 +60,16 @@ class Served:
         """The process whose command line holds these words."""
         return next(pid for pid, args in self.children().items() if words in args)
 
+    def other_child(self, words: str, known: int) -> bool:
+        """Whether a process with these words runs that is not the known one."""
+        return any(words in args and pid != known for pid, args in self.children().items())
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
     def submit(self, **request: object) -> str:
         """Path of a new job."""
         answer = httpx.post(f"{self.url}/generate", json=request)

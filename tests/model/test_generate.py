@@ -32,7 +32,9 @@ def test_every_patch_is_drawn_once_and_the_pool_ends_empty(model: Model, order: 
 
 @pytest.mark.parametrize("order", list(ORDERS))
 def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: Model, order: str) -> None:
-    """With temperature 0 and no guidance, each token drawn is the argmax of the training pass over the finished canvas."""
+    """With temperature 0 and no guidance, each token drawn is the argmax of the training pass over the finished
+    canvas.
+    """
     decoder, grid = PatchDecoder(model), Grid(1, 3, 3, model.config.patch_px)
     canvas = decoder.start("greedy", grid, order, PROMPT, Sampling(temperature=0.0), 0)
     for _ in continue_canvas(decoder, canvas):

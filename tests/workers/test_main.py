@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from canvas.order import ORDERS
 from jobs.broker.base import BrokerLimits
 from jobs.broker.redis import RedisBroker
 from jobs.events import JobResumed
@@ -24,22 +25,22 @@ from workers.metrics import WorkerMetrics, serve_metrics
 from workers.tile_engine import TileEngine
 
 ROOT = Path(__file__).parents[2]
-StartKillable = Callable[[], BaseProcess]
+StartKillable = Callable[[str], BaseProcess]
 StartCommand = Callable[[], subprocess.Popen[bytes]]
 pytestmark = [pytest.mark.anyio, pytest.mark.redis, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def start_killable(redis_url: str, tmp_path: Path) -> Iterator[StartKillable]:
+def start_killable(tmp_path: Path) -> Iterator[StartKillable]:
     """Starts worker processes with short leases, forked from one that has imported everything; kills what is left."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", "workers.main"])
     settings = load_settings(WorkerSettings, engine="tile", slots=1, data=tmp_path)
     limits = {"lease_s": 0.8, "heartbeat_s": 0.2, "max_deliveries": 1000}
-    broker_settings = load_settings(BrokerSettings, redis_url=redis_url, **limits)
     started: list[BaseProcess] = []
 
-    def start() -> BaseProcess:
+    def start(redis_url: str) -> BaseProcess:
+        broker_settings = load_settings(BrokerSettings, redis_url=redis_url, **limits)
         process = context.Process(target=run, args=(settings, broker_settings))
         process.start()
         started.append(process)
@@ -78,26 +79,31 @@ def start_command(redis_url: str, tmp_path: Path) -> Iterator[StartCommand]:
 async def test_twenty_sigkills_at_random_patches_change_no_byte(
     bench, redis_url: str, start_killable: StartKillable
 ) -> None:
-    """Each worker draws one to three patches before it is killed; the next one waits already."""
-    dice, job = random.Random(5), bench.job("job", 512, 640, seed=11, patch_px=64)
-    broker = RedisBroker(redis_url, BrokerLimits())
-    holder = start_killable()
-    await bench.submit(broker, job)
-    for kill in range(20):
-        before = await bench.until(broker, job, lambda state, lives=kill: state.deliveries > lives)
-        successor = start_killable()
-        enough = before.patches_done + dice.randint(1, 3)
-        await bench.until(broker, job, lambda state, enough=enough: state.patches_done >= enough)
-        await asyncio.sleep(dice.random() * 0.1)  # anywhere within the next patch
-        holder.kill()
-        holder.join()
-        holder = successor
-    assert (await broker.state(job.id)).status is JobStatus.RUNNING, "the job outlived all twenty"
-    await bench.until_ended(broker, job)
-    resumed = [entry for entry in await bench.read_all(broker, job) if isinstance(entry.event, JobResumed)]
-    assert len(resumed) >= 20
-    assert await bench.check_finished(broker, job) == await bench.alone(job, TileEngine())
-    await broker.close()
+    """Four jobs at once, each on a database of its own; five times each, the worker is killed within its next patches."""
+
+    async def outlive_five(number: int, order: str) -> None:
+        dice, job = random.Random(number), bench.job(f"job-{number}", 350, 384, seed=number, order=order, patch_px=64)
+        url = f"{redis_url}?db={number}"
+        broker = RedisBroker(url, BrokerLimits())
+        holder = start_killable(url)
+        await bench.submit(broker, job)
+        for kill in range(5):
+            before = await bench.until(broker, job, lambda state: state.deliveries > kill)  # noqa: B023 - awaited here
+            successor = start_killable(url)  # waits already when the holder dies
+            enough = before.patches_done + dice.randint(1, 3)
+            await bench.until(broker, job, lambda state: state.patches_done >= enough)  # noqa: B023
+            await asyncio.sleep(dice.random() * 0.1)  # anywhere within the next patch
+            holder.kill()
+            holder.join()
+            holder = successor
+        assert (await broker.state(job.id)).status is JobStatus.RUNNING, "the job outlived all five"
+        await bench.until_ended(broker, job)
+        resumed = [entry for entry in await bench.read_all(broker, job) if isinstance(entry.event, JobResumed)]
+        assert len(resumed) >= 5
+        assert await bench.check_finished(broker, job) == await bench.alone(job, TileEngine())
+        await broker.close()
+
+    await asyncio.gather(*(outlive_five(number, order) for number, order in enumerate(ORDERS)))
 
 
 async def test_sigterm_hands_a_job_over_at_once_and_a_second_one_forces(
