@@ -128,11 +128,12 @@ class PatchDecoder:
         keys[:, :, :, :start], values[:, :, :, :start] = memory.keys, memory.values
         mask = torch.cat([memory.mask, torch.zeros(len(orders), m, dtype=torch.bool, device=place.device)], 1)
         drawn = torch.zeros(self.slots, m, dtype=torch.long, device=place.device)
+        vectors, head = transformer.token_table(), transformer.head_table()
         for step in range(m):
             if step == 0:
                 x = transformer.begin.expand(len(orders), 1, -1)
             else:
-                x = transformer.embed_tokens(drawn[:, step - 1]).repeat_interleave(2, 0)[:, None]
+                x = vectors[drawn[:, step - 1]].repeat_interleave(2, 0)[:, None]
             x = x + given[:, step, None]
             mask[:, start + step] = True
             for number, layer in enumerate(transformer.layers):
@@ -141,7 +142,7 @@ class PatchDecoder:
                 keys[number, :, :, start + step] = k[:, :, 0]
                 values[number, :, :, start + step] = v[:, :, 0]
                 x = layer.finish(x, attend(q, keys[number], values[number], mask[:, None, None]))
-            logits = transformer.logits(x[:, 0]).view(self.slots, 2, -1)
+            logits = transformer.logits(x[:, 0], head).view(self.slots, 2, -1)
             guided = guide(logits[:, 0], logits[:, 1], params.cfg_scale)
             drawn[:, step] = draw(guided, noise[:, step], params)
         self._add(batch, drawn, memory, orders, place)

@@ -45,13 +45,13 @@ class Layer(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_dim = width // heads
-        self.norm1 = nn.RMSNorm(width)
+        self.norm1 = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.q_norm = nn.RMSNorm(self.head_dim)
-        self.k_norm = nn.RMSNorm(self.head_dim)
+        self.q_norm = nn.LayerNorm(self.head_dim, bias=False)
+        self.k_norm = nn.LayerNorm(self.head_dim, bias=False)
         self.text_kv = nn.Linear(width, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.norm2 = nn.RMSNorm(width)
+        self.norm2 = nn.LayerNorm(width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
         nn.init.zeros_(self.out.weight)
@@ -94,7 +94,7 @@ class Transformer(nn.Module):
         self.canvas = CanvasEmbedding(c.width)
         self.text = TextEncoder(c, VOCABULARY)
         self.layers = nn.ModuleList(Layer(c.width, c.heads) for _ in range(c.depth))
-        self.norm = nn.RMSNorm(c.width)
+        self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
     # Tables, not maps: trained by AdamW (training/optimizer.py).
@@ -177,7 +177,15 @@ class Transformer(nn.Module):
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """[...] int64 in [0, V) -> [..., D]."""
-        return (self.token + self.level_features @ self.token_levels)[tokens]
+        return F.embedding(tokens, self.token_table())
+
+    def token_table(self) -> Tensor:
+        """Input vector of each token, [V, D]."""
+        return self.token + self.level_features @ self.token_levels
+
+    def head_table(self) -> Tensor:
+        """Output vector of each token, [V, D]."""
+        return self.head + self.level_features @ self.head_levels
 
     def place_inputs(self, order: str, place: Tensor) -> Tensor:
         """What every position is told beside its token: the order, the place of its target, the canvas. [R, M + 1,
@@ -188,9 +196,9 @@ class Transformer(nn.Module):
         target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
         return self.order[self.config.orders.index(order)] + target + self.canvas(place)[:, None]
 
-    def logits(self, x: Tensor) -> Tensor:
-        """[..., D] -> [..., V]."""
-        return F.linear(self.norm(x), self.head + self.level_features @ self.head_levels)
+    def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
+        """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""
+        return F.linear(self.norm(x), self.head_table() if head is None else head)
 
     def patch_pass(self, x: Tensor, order: list[str], memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One teacher-forced pass over whole patches: the only maker of context states.

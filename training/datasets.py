@@ -35,7 +35,7 @@ class PicturePool:
     """
 
     def __init__(
-        self, seed: int, device: torch.device, photos: list[Tensor], photo_share: float, pictures: int = 128
+        self, seed: int, device: torch.device, photos: list[Tensor], photo_share: float, pictures: int
     ) -> None:
         self._random = random.Random(seed)
         self._device = device

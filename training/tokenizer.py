@@ -21,6 +21,7 @@ class TokenizerRecipe:
     batch: int = 24
     crop_px: int = 96
     photo_share: float = 0.2
+    pictures: int = 128  # rendered pictures that crops are cut from at any time
     squared: float = 4.0  # weight of the squared error beside the absolute one
     gradient: float = 1.0  # weight of the error of horizontal and vertical differences: keeps edges and stars
 
@@ -63,7 +64,7 @@ def train_tokenizer(
     tokenizer.adamw = {"encoder.stem", "decoder.head"}  # type: ignore[assignment]
     trainer = Trainer(tokenizer, settings)
     train_photos, test_photos = split_photos(photos) if photos else ({}, {})
-    pool = PicturePool(seed + trainer.step, device, list(train_photos.values()), recipe.photo_share)
+    pool = PicturePool(seed + trainer.step, device, list(train_photos.values()), recipe.photo_share, recipe.pictures)
     scenes = held_out_scenes(16, 256, 256, device)
     test = [to_float(crop_to_multiple(p, 8)).to(device) for p in list(test_photos.values())[:16]]
 

@@ -125,13 +125,13 @@ class TestQueue:
     async def test_take_waits_for_a_job_and_gives_up_in_time(self, broker: Broker, new_job: NewJob) -> None:
         started = time.monotonic()
         assert await broker.take("worker-a", 1, 0.15) == []
-        assert 0.1 < time.monotonic() - started < 1
+        assert 0.1 < time.monotonic() - started < 2
         taking = asyncio.create_task(broker.take("worker-a", 1, 5))
         await asyncio.sleep(0.05)
         started = time.monotonic()
         await broker.submit(new_job(), TOTAL)
         assert len(await taking) == 1
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 0.9
 
     async def test_taking_no_job_at_all_is_a_mistake(self, broker: Broker) -> None:
         with pytest.raises(ValueError, match="at least one"):
@@ -478,7 +478,7 @@ class TestReader:
         started = time.monotonic()
         await broker.append(leases[1], [patch(0)])
         assert await waiting == {leases[1].job_id}
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 0.9
 
     async def test_waiting_tells_at_once_of_what_is_there_already(self, broker: Broker, new_job: NewJob) -> None:
         job, other = new_job(), new_job()
@@ -494,7 +494,7 @@ class TestReader:
         cursors = {job.id: (await broker.read(job.id))[-1].id} if watches else {}
         started = time.monotonic()
         assert await broker.wait(cursors, 0.15) == set()
-        assert 0.1 < time.monotonic() - started < 1
+        assert 0.1 < time.monotonic() - started < 2
 
     async def test_a_wait_that_is_called_off_disturbs_nobody(self, broker: Broker, new_job: NewJob) -> None:
         lease = await submit_and_take(broker, new_job())

@@ -32,6 +32,17 @@ PATCH = NewEvent(
 FINISHED = NewEvent(JobFinished(seconds=1.0, sha256="ab"))
 
 
+def kill(server: EmbeddedRedis) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+
+
+def start_again(server: EmbeddedRedis) -> None:
+    """Waits for the old process to be gone."""
+    while not server.ensure_running():
+        time.sleep(0.01)
+
+
 async def test_a_redis_that_was_killed_comes_back_with_everything(tmp_path: Path, new_job: NewJob) -> None:
     with EmbeddedRedis(tmp_path) as server:
         broker = RedisBroker(server.url)
@@ -47,8 +58,7 @@ async def test_a_redis_that_was_killed_comes_back_with_everything(tmp_path: Path
         taking = asyncio.create_task(broker.take("worker-b", 1, 5))
         await asyncio.sleep(0.1)
 
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGKILL)
+        kill(server)
         for blocked in (waiting, taking):
             with pytest.raises(BrokerUnavailable):
                 await blocked
@@ -56,7 +66,7 @@ async def test_a_redis_that_was_killed_comes_back_with_everything(tmp_path: Path
             with pytest.raises(BrokerUnavailable):
                 await asked
 
-        assert server.ensure_running()
+        start_again(server)
         await broker.ping()
         assert await broker.read(held.id, tokens=True) == before
         assert await broker.images(held.id, [(0, False)]) == [b"image"]
@@ -64,6 +74,19 @@ async def test_a_redis_that_was_killed_comes_back_with_everything(tmp_path: Path
         await broker.append(lease, [FINISHED])
         assert (await broker.state(held.id)).status is JobStatus.SUCCEEDED
         assert (await broker.state(queued.id)).status is JobStatus.RUNNING
+        await broker.close()
+
+
+async def test_a_restart_between_two_commands_goes_unnoticed(tmp_path: Path, new_job: NewJob) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        broker = RedisBroker(server.url)
+        job = new_job()
+        await broker.submit(job, 8)
+        await asyncio.gather(*(broker.state(job.id) for _ in range(10)))  # fills the pool with connections
+        kill(server)
+        start_again(server)
+        states = await asyncio.gather(*(broker.state(job.id) for _ in range(20)))
+        assert {state.status for state in states} == {JobStatus.QUEUED}
         await broker.close()
 
 

@@ -50,7 +50,9 @@ def paint_landscape(width: int, height: int, seed: int) -> Image.Image:
     y, x = np.mgrid[0:height, 0:width].astype(float)
     part = np.clip(y / (height * 0.7), 0, 1)[..., None]
     pixels = top * (1 - part) + low * part
-    disc = (x - width * dice.uniform(0.2, 0.8)) ** 2 + (y - height * dice.uniform(0.18, 0.34)) ** 2 < (height * 0.08) ** 2
+    disc = (x - width * dice.uniform(0.2, 0.8)) ** 2 + (y - height * dice.uniform(0.18, 0.34)) ** 2 < (
+        height * 0.08
+    ) ** 2
     pixels[disc] = sun
     for layer in range(5):
         depth = layer / 4
@@ -128,7 +130,9 @@ class PageGateway:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(self._app(), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            self._app(), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
 
@@ -158,7 +162,9 @@ class PageGateway:
         return app
 
     @staticmethod
-    def _problem(status: int, detail: str, errors: list[dict[str, str]] | None = None, after: int | None = None) -> Response:
+    def _problem(
+        status: int, detail: str, errors: list[dict[str, str]] | None = None, after: int | None = None
+    ) -> Response:
         body = {"type": "about:blank", "title": "Refused", "status": status, "detail": detail, "instance": "/", "code": "refused",
                 "request_id": "r", "errors": errors or []}  # fmt: skip
         headers = {} if after is None else {"Retry-After": str(after)}
@@ -182,7 +188,9 @@ class PageGateway:
             errors = [{"pointer": "/" + "/".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
             return self._problem(422, "Some fields are not acceptable.", errors)
         if wanted.width * wanted.height > 2**24:
-            return self._problem(422, "Too large.", [{"pointer": "/width", "message": "width x height is at most 16777216."}])
+            return self._problem(
+                422, "Too large.", [{"pointer": "/width", "message": "width x height is at most 16777216."}]
+            )
         seed = random.getrandbits(32) if wanted.seed is None else wanted.seed
         job = FakeJob(f"job-{len(self.jobs) + 1}", wanted, seed)
         self.jobs[job.id] = job
@@ -213,14 +221,21 @@ class PageGateway:
         picture = paint_landscape(width, height, job.seed)
         job.add("job.started", model="landscapes", model_version="1", seed=job.seed, order="omega", width=width, height=height,
                 patch_px=PATCH_PX, rows=job.rows, columns=job.columns, total=total, rounds=total)  # fmt: skip
-        places = sorted(((r, c) for r in range(job.rows) for c in range(job.columns)), key=lambda at: (at[1] + 2 * at[0], at))
+        places = sorted(
+            ((r, c) for r in range(job.rows) for c in range(job.columns)), key=lambda at: (at[1] + 2 * at[0], at)
+        )
         rough: list[dict[str, Any]] = []
         for row, column in places:
             while self.hold_after is not None and job.done >= self.hold_after and not job.canceled:
                 await asyncio.sleep(0.01)
             if job.canceled or (job.request.prompt and "impossible" in job.request.prompt and job.done == 5):
                 return
-            box = (column * PATCH_PX, row * PATCH_PX, min(width, (column + 1) * PATCH_PX), min(height, (row + 1) * PATCH_PX))
+            box = (
+                column * PATCH_PX,
+                row * PATCH_PX,
+                min(width, (column + 1) * PATCH_PX),
+                min(height, (row + 1) * PATCH_PX),
+            )
             place = {"index": row * job.columns + column, "frame": 0, "row": row, "column": column, "box": box}
             job.done += 1
             # The first version is a shade off, as a patch without its neighbours is.

@@ -208,7 +208,9 @@ def test_a_picture_the_server_forgot_keeps_its_thumbnail_and_can_be_made_again(
     has_status(page, "gone")
     expect(page.locator("#wall-note")).to_contain_text("no longer keeps this picture")
     expect(page.locator("#downloads")).to_be_hidden()
-    middle = page.locator("#canvas").evaluate("canvas => [...canvas.getContext('2d').getImageData(128, 200, 1, 1).data]")
+    middle = page.locator("#canvas").evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(128, 200, 1, 1).data]"
+    )
     assert middle[3] == 255, "the small copy hangs on the wall"
     page.click("#again-same")
     has_status(page, "succeeded")
@@ -284,6 +286,7 @@ def test_every_control_has_a_name_and_progress_is_announced(page: Page) -> None:
     assert nameless == []
     expect(page.locator("#live")).to_have_text("Finished: named hills")
     expect(page.locator("#canvas")).to_have_attribute("aria-label", re.compile("^named hills"))
-    assert page.evaluate("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size") == page.locator(
-        "[id]"
-    ).count(), "an id is used twice"
+    assert (
+        page.evaluate("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size")
+        == page.locator("[id]").count()
+    ), "an id is used twice"

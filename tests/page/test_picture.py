@@ -129,9 +129,7 @@ def test_a_reload_goes_on_with_the_same_picture(page: Page, gateway: PageGateway
     assert len(gateway.posted) == 1
 
 
-def test_another_browser_opens_the_picture_by_its_address(
-    page: Page, gateway: PageGateway, browser: Browser
-) -> None:
+def test_another_browser_opens_the_picture_by_its_address(page: Page, gateway: PageGateway, browser: Browser) -> None:
     ask(page)
     has_status(page, "succeeded")
     with browser.new_context() as elsewhere:

@@ -79,7 +79,7 @@ def start_command(redis_url: str, tmp_path: Path) -> Iterator[StartCommand]:
 async def test_twenty_sigkills_at_random_patches_change_no_byte(
     bench, redis_url: str, start_killable: StartKillable
 ) -> None:
-    """Four jobs at once, each on a database of its own; five times each, the worker is killed within its next patches."""
+    """Four jobs at once, each on its own database; five times each, the worker is killed within its next patches."""
 
     async def outlive_five(number: int, order: str) -> None:
         dice, job = random.Random(number), bench.job(f"job-{number}", 350, 384, seed=number, order=order, patch_px=64)

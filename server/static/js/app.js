@@ -128,7 +128,9 @@ async function showFromAddress() {
   try {
     const job = await api.getJob(id);
     if (currentId !== id) return;
-    show(pictures.put(recordOf(job, known)));
+    const record = pictures.put(recordOf(job, known));
+    noticeEnd(known, record);
+    show(record);
   } catch (problem) {
     if (currentId !== id) return;
     if (problem.status === 404) showGone(id);
@@ -211,14 +213,20 @@ function listen(record) {
   });
 }
 
+/** A picture that was running has ended, however we heard of it: say so, and learn how long its patches took. */
+function noticeEnd(before, record) {
+  if (!before || !isRunning(before) || isRunning(record)) return;
+  announce(`${END_WORDS[record.status]}: ${record.prompt || "Untitled"}`);
+  if (record.status === "succeeded" && record.seconds) pace.learn(record.model, record.seconds, record.total);
+}
+
 const END_WORDS = { succeeded: "Finished", failed: "Failed", canceled: "Stopped" };
 
 async function end(id, fields) {
   const before = pictures.get(id);
   const record = pictures.put({ ...before, ...fields });
   frame.rest();
-  announce(`${END_WORDS[record.status]}: ${record.prompt || "Untitled"}`);
-  if (record.status === "succeeded" && isRunning(before)) pace.learn(record.model, record.seconds, record.total);
+  noticeEnd(before, record);
   // The picture's status is said on the canvas only when its last patch is to be seen.
   if (await canvas.settle(record.status) && record.done > 0) pictures.put({ ...pictures.get(id), thumb: canvas.thumbnail() });
 }
@@ -234,8 +242,8 @@ async function poll() {
       if (record.id !== currentId && now.status === "succeeded") {
         const image = await loadImage(api.resultUrl(record.id, "jpeg")).catch(() => null);
         if (image) pictures.put({ ...now, thumb: thumbnailOf(image) });
-        announce(`Finished: ${now.prompt || "Untitled"}`);
       }
+      noticeEnd(record, now);
     } catch (problem) {
       if (problem.status === 404 && record.id !== currentId) markGone(record.id);
     }

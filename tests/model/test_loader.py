@@ -1,0 +1,96 @@
+"""Weights come back as they were saved, and a folder that is not right says what is wrong with it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from canvas.grid import Grid
+from model.generate import Model, PatchDecoder, generate
+from model.loader import WeightsError, load, save
+from model.sampling import Sampling
+
+
+@pytest.fixture
+def folder(model: Model, words_file: Path, tmp_path: Path) -> Path:
+    save(tmp_path / "weights", model.config, model.tokenizer, model.transformer, words_file, half=False)
+    return tmp_path / "weights"
+
+
+def edit(folder: Path, change: dict[str, torch.Tensor | None]) -> None:
+    state = load_file(folder / "model.safetensors")
+    for key, value in change.items():
+        if value is None:
+            del state[key]
+        else:
+            state[key] = value
+    save_file(state, folder / "model.safetensors")
+
+
+def test_a_loaded_model_draws_the_same_patches(model: Model, folder: Path) -> None:
+    grid = Grid(1, 1, 2, model.config.patch_px)
+    sampling = Sampling(cfg_scale=2.0)
+    drawn = [
+        [p.tokens.tolist() for p in generate(PatchDecoder(m), grid, "zeta", "snowy lake", sampling, 1)]
+        for m in (model, load(folder))
+    ]
+    assert drawn[0] == drawn[1]
+
+
+def test_half_precision_on_disk_is_read_as_float32(model: Model, words_file: Path, tmp_path: Path) -> None:
+    save(tmp_path, model.config, model.tokenizer, model.transformer, words_file)
+    assert load(tmp_path).transformer.token.dtype == torch.float32
+
+
+def test_the_version_changes_with_any_byte_of_the_weights(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    assert load(folder).version == load(other).version
+    token = load_file(other / "model.safetensors")["transformer.token"]
+    edit(other, {"transformer.token": token + 1})
+    assert load(folder).version != load(other).version
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transformer.begin": None}, "missing weights: transformer.begin"),
+        ({"transformer.extra": torch.zeros(1)}, "unknown weights: transformer.extra"),
+        ({"transformer.begin": torch.zeros(3)}, r"transformer.begin has shape \(3,\), expected \(32,\)"),
+        ({"transformer.begin": torch.full((32,), float("nan"))}, "transformer.begin holds values that are not finite"),
+    ],
+)
+def test_a_wrong_weight_is_an_error_naming_it(
+    folder: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    edit(folder, change)
+    with pytest.raises(WeightsError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "words.json"])
+def test_a_missing_file_is_an_error_naming_it(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(WeightsError, match=name):
+        load(folder)
+
+
+def test_a_truncated_file_is_an_error_naming_the_folder(folder: Path) -> None:
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:1000])
+    with pytest.raises(WeightsError, match=str(folder)):
+        load(folder)
+
+
+def test_an_unknown_or_missing_key_of_the_configuration_is_an_error_naming_it(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"colour": 1}))
+    with pytest.raises(WeightsError, match="unknown key colour"):
+        load(folder)
+    del config["transformer"]["heads"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"missing key transformer\.heads"):
+        load(folder)

@@ -1,0 +1,96 @@
+"""The train loops learn, stop on time, and go on where they stopped."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer as WordPieceTokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from model.config import PRESETS
+from model.tokenizer import Tokenizer
+from model.transformer import VOCABULARY
+from training.loop import RunSettings, Trainer
+from training.optimizer import Muon, build_optimizers, orthogonalise
+from training.tokenizer import TokenizerRecipe, psnr, train_tokenizer
+from training.transformer import TransformerRecipe, train_transformer
+
+CPU = torch.device("cpu")
+NANO = PRESETS["nano"]
+
+
+def settings(folder: Path, steps: int, **changes: object) -> RunSettings:
+    base = RunSettings(folder, hours=1.0, max_steps=steps, warmup_steps=2, sample_every=1000)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    for shape in ((32, 32), (16, 64), (64, 16)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        values = torch.linalg.svdvals(orthogonalise(matrix))
+        assert values.min() > 0.3
+        assert values.max() < 1.5
+
+
+def test_tables_and_vectors_are_left_to_adamw() -> None:
+    tokenizer = Tokenizer(PRESETS["tiny"].tokenizer)
+    muon, adamw = build_optimizers(tokenizer, 1e-3)
+    assert isinstance(muon, Muon)
+    assert all(p.ndim >= 2 for g in muon.param_groups for p in g["params"])
+    counts = [sum(len(g["params"]) for g in o.param_groups) for o in (muon, adamw)]
+    assert sum(counts) == len(list(tokenizer.parameters()))
+
+
+def test_tokenizer_training_improves_reconstruction_and_leaves_its_run(tmp_path: Path) -> None:
+    recipe = TokenizerRecipe(batch=4, crop_px=32, pictures=8)
+    train_tokenizer(NANO, settings(tmp_path, 40, ema=0.5), recipe, None, CPU)
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    keys = rows[0].split(",")
+    first, last = (dict(zip(keys, row.split(","), strict=True)) for row in (rows[1], rows[-1]))
+    assert float(last["loss"]) < float(first["loss"])
+    assert float(last["scene_psnr"]) > 8
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+    assert list((tmp_path / "samples").glob("*.png"))
+
+
+def test_a_resumed_run_goes_on_with_its_step_time_and_weights(tmp_path: Path) -> None:
+    recipe = TokenizerRecipe(batch=2, crop_px=32, pictures=8)
+    trained = train_tokenizer(NANO, settings(tmp_path, 3), recipe, None, CPU)
+    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(tmp_path, 3, resume=True))
+    assert trainer.step == 3
+    assert trainer.spent_s > 0
+    for name, value in trained.state_dict().items():
+        assert torch.equal(trainer.averaged()[name], value)
+
+
+def test_a_spent_budget_stops_the_run_at_once(tmp_path: Path) -> None:
+    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(tmp_path, 100, hours=0.0))
+    trainer.run(lambda step: (torch.zeros(()), {}))
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("schedule", ["canvas", "patch"])
+def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedule: str) -> None:
+    words = WordPieceTokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.save(str(tmp_path / "words.json"))
+    table = {
+        "embeddings": torch.zeros(VOCABULARY, NANO.transformer.text_dim, dtype=torch.int8),
+        "scales": torch.ones(VOCABULARY),
+    }
+    recipe = TransformerRecipe(shapes=(((2, 2), (2, 2), 1.0),), patches_per_step=16, schedule=schedule)
+    run = settings(tmp_path / "run", 8 if schedule == "patch" else 30, ema=0.5, lr=5e-3)
+    train_transformer(NANO, Tokenizer(NANO.tokenizer), table, tmp_path / "words.json", run, recipe, CPU)
+    log = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    keys = log[0].split(",")
+    last = dict(zip(keys, log[-1].split(","), strict=True))
+    # an untrained model spends log(1000) = 6.9 nats on each token
+    assert float(last["held_out_zeta"]) < 6.5
+    assert (tmp_path / "run" / "samples").exists()
+
+
+def test_psnr_of_a_known_error() -> None:
+    target = torch.zeros(2, 3, 8, 8)
+    assert psnr(target + 0.2, target) == pytest.approx(20.0, abs=1e-4)
