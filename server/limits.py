@@ -21,7 +21,8 @@ def choose_model(models: Sequence[ModelInfo], name: str | None, default: str | N
     """
     if not models:
         raise NoWorker("No worker has been seen yet; one that is starting needs a moment to load its model.")
-    name = name or default or models[0].name
+    if name is None:
+        name = default or models[0].name
     known = {model.name: model for model in models}
     if name not in known:
         error = field_error("model", f"must be one of {', '.join(known)}", name, list(known))

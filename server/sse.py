@@ -18,6 +18,11 @@ from jobs.events import PatchEvent, PatchRefined, encode_event
 
 MEDIA_TYPE = "text/event-stream"
 PING_S = 15.0  # proxies cut silent streams after 60 to 125 s
+EVENT_SCHEMA = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
 FIRST_BYTES = b"retry: 2000\n\n"
 PING = b": ping\n\n"
 HEADERS = {

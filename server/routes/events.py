@@ -10,7 +10,7 @@ from jobs.broker.base import LOG_START
 from jobs.job import ENDED
 from server.errors import MalformedCursor, problems
 from server.gateway import GatewayDep, JobId
-from server.sse import MEDIA_TYPE, EventStream, Pixels
+from server.sse import EVENT_SCHEMA, MEDIA_TYPE, EventStream, Pixels
 
 router = APIRouter(tags=["jobs"])
 
@@ -29,7 +29,7 @@ _EXAMPLE = (
     responses={
         200: {
             "description": "Events from the cursor on, and then as they happen; the terminal event ends the stream.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA, "example": _EXAMPLE}},
         },
         204: {"description": "The terminal event lies before the cursor: nothing more will come."},
         **problems(400, 404, 422, 503),

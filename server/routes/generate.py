@@ -17,7 +17,7 @@ from server.gateway import Gateway, GatewayDep
 from server.limits import check, choose_model, resolve_order
 from server.negotiation import preferred, wait_seconds
 from server.schemas import JobView, job_path
-from server.sse import MEDIA_TYPE, EventStream, Pixels
+from server.sse import EVENT_SCHEMA, MEDIA_TYPE, EventStream, Pixels
 
 router = APIRouter(tags=["jobs"])
 
@@ -41,7 +41,7 @@ _EXAMPLES = {
         200: {
             "description": "Ended within `Prefer: wait=N`; or the event stream, with `Accept: text/event-stream`.",
             "model": JobView,
-            "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+            "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
         },
         202: {"headers": {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}},
         **problems(400, 413, 415, 422, 429, 503),

@@ -79,6 +79,7 @@ BAD_FIELDS: list[tuple[str, Any, str, str, Any]] = [
     ("order", "omega_star", "/order", "order must be auto or one that model tiny was trained on: omega, zeta", None),
     ("task", "video", "/task", "task must be one of 'unconditional_image' or 'text_to_image' (got \"video\")", None),
     ("task", "unconditional_image", "", "task unconditional_image takes no prompt", None),
+    ("model", "", "/model", 'model must be one of tiny (got "")', ["tiny"]),
     ("model", "huge", "/model", 'model must be one of tiny (got "huge")', ["tiny"]),
     ("sampling", {"top_p": 0}, "/sampling/top_p", "sampling.top_p must be more than 0 (got 0)", 0),
     ("sampling", {"top_k": -1}, "/sampling/top_k", "sampling.top_k must be at least 0 (got -1)", 0),
