@@ -38,14 +38,21 @@ class SamplingParams(Frozen):
     """How tokens are drawn from the model's distribution."""
 
     temperature: float = Field(
-        default=1.0, ge=0.0, le=4.0, description="0 always takes the likeliest token; 1 draws as trained."
+        default=1.0, strict=True, ge=0.0, le=4.0, description="0 always takes the likeliest token; 1 draws as trained."
     )
-    top_k: int = Field(default=0, ge=0, le=65_536, description="Keep only the k likeliest tokens; 0 keeps all.")
+    top_k: int = Field(
+        default=0, strict=True, ge=0, le=65_536, description="Keep only the k likeliest tokens; 0 keeps all."
+    )
     top_p: float = Field(
-        default=0.95, gt=0.0, le=1.0, description="Keep the likeliest tokens that together hold this probability."
+        default=0.95,
+        strict=True,
+        gt=0.0,
+        le=1.0,
+        description="Keep the likeliest tokens that together hold this probability.",
     )
     cfg_scale: float = Field(
         default=3.0,
+        strict=True,
         ge=0.0,
         le=20.0,
         description="Classifier-free guidance: 1 is off, higher follows the prompt more closely.",

@@ -124,14 +124,18 @@ class WorkerSettings(DataSettings):
     weights: Path = Field(
         default=_REPOSITORY / "checkpoints" / "tiny", description="Folder of the model: weights, config.json."
     )
+    engine: Literal["torch", "tile"] = Field(
+        default="torch", description="What draws: torch, the model; tile, plain tiles without a model."
+    )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$", description="auto, cpu, mps, cuda or cuda:1."
     )
-    threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads for the model; left out, PyTorch chooses."
-    )
+    # One by default: more add little to steps of a few rows, and the last bits of a product may depend on their number.
+    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads for the model.")
     slots: int = Field(default=4, ge=1, le=1024, description="Patches decoded together.")
-    pool_pages: int = Field(default=256, ge=2, description="Patches whose states the Nearby Context Pool can hold.")
+    pool_pages: int = Field(
+        default=512, ge=2, description="Pages of the Nearby Context Pool: states of patches, two each with guidance."
+    )
     max_jobs: int = Field(default=8, ge=1, le=10_000, description="Jobs a worker has in hand at a time.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="Port of the worker's own /metrics; left out, it has none."

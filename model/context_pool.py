@@ -36,18 +36,23 @@ class NearbyContextPool:
         return self.storage[:, 0].numel() * self.storage.element_size()
 
     def add(self, key: Hashable, keys: Tensor, values: Tensor) -> None:
-        """Keep a finished patch's keys and values [L, H, M, d]. Raises MemoryError when no page is free, KeyError
-        when known.
+        """Keep a finished patch's keys and values [L, H, M, d].
+
+        Raises MemoryError when no page is free, KeyError when the key is already there.
         """
+        self.require(1)
         if key in self._pages:
             raise KeyError(f"{key} is already in the pool")
-        if not self._free:
-            raise MemoryError(f"all {self.storage.shape[1]} pages of the pool are taken")
         page = self._free.pop()
         self._pages[key] = page
         self.storage[:, page, 0] = keys
         self.storage[:, page, 1] = values
         self.high_water = max(self.high_water, len(self._pages))
+
+    def require(self, pages: int) -> None:
+        """Raise MemoryError unless so many pages are free."""
+        if pages > len(self._free):
+            raise MemoryError(f"{pages} pages wanted, {len(self._free)} of {self.storage.shape[1]} are free")
 
     def remove(self, key: Hashable) -> None:
         """Forget a patch; its page is free at once. Raises KeyError when it is not there."""

@@ -246,6 +246,7 @@ class PatchDecoder:
         _, keys, values = transformer.patch_pass(
             torch.cat(rows), orders, lambda n, k, v: (memory.keys[n], memory.values[n]), memory.mask
         )
+        self.pool.require(sum(canvas.branches for canvas, _ in batch))  # all of the batch or nothing
         for slot, (canvas, patch) in enumerate(batch):
             for row in range(canvas.branches):
                 self.pool.add((canvas.key, patch, row), keys[:, 2 * slot + row], values[:, 2 * slot + row])

@@ -25,8 +25,7 @@ class TorchEngine:
     """
 
     def __init__(self, weights: Path, slots: int, pages: int, device: str = "auto", threads: int = 1) -> None:
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = load(weights, device)

@@ -133,8 +133,10 @@ def test_a_different_seed_gives_a_different_picture(model: Model) -> None:
 def test_a_full_pool_is_an_error_that_says_so(model: Model) -> None:
     decoder = PatchDecoder(model, pages=1)
     canvas = decoder.start("job", Grid(1, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
-    with pytest.raises(MemoryError, match="1 pages"):
+    with pytest.raises(MemoryError, match="of 1 are free"):
         decoder.decode([(canvas, Patch(0, 0, 0))])
+    assert len(decoder.pool) == 0
+    assert not canvas.done, "a batch that fails leaves nothing behind"
 
 
 def test_refined_pixels_are_those_of_the_whole_canvas(model: Model) -> None:

@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,8 +101,8 @@ class FakeJob:
         return {
             "id": self.id, "status": self.status, "queue_position": ahead if self.status == "queued" else None,
             "patches_done": self.done, "patches_total": self.rows * self.columns, "task": self.request.resolved_task,
-            "prompt": self.request.prompt, "width": self.request.width, "height": self.request.height, "seed": self.seed,
-            "order": "omega", "model": "landscapes", "sampling": self.request.sampling.model_dump(),
+            "prompt": self.request.prompt, "width": self.request.width, "height": self.request.height,
+            "seed": self.seed, "order": "omega", "model": "landscapes", "sampling": self.request.sampling.model_dump(),
             "created_at": self.created.isoformat(), "started_at": self.started and self.started.isoformat(),
             "ended_at": self.ended and self.ended.isoformat(), "error": self.error,
             "links": {"self": own, "events": f"{own}/events", "result": f"{own}/result", "cancel": own},
@@ -165,8 +165,10 @@ class PageGateway:
     def _problem(
         status: int, detail: str, errors: list[dict[str, str]] | None = None, after: int | None = None
     ) -> Response:
-        body = {"type": "about:blank", "title": "Refused", "status": status, "detail": detail, "instance": "/", "code": "refused",
-                "request_id": "r", "errors": errors or []}  # fmt: skip
+        body = {
+            "type": "about:blank", "title": "Refused", "status": status, "detail": detail, "instance": "/",
+            "code": "refused", "request_id": "r", "errors": errors or [],
+        }  # fmt: skip
         headers = {} if after is None else {"Retry-After": str(after)}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
 
@@ -199,8 +201,7 @@ class PageGateway:
         return JSONResponse(job.body(self.ahead), 202, {"Location": f"/jobs/{job.id}"})
 
     async def _run(self, job: FakeJob) -> None:
-        while self.ahead > 0 and not job.canceled:
-            await asyncio.sleep(0.01)
+        await self._until(lambda: self.ahead == 0 or job.canceled)
         if not job.canceled:
             job.status, job.started = "running", datetime.now(UTC)
             await self._make_patches(job)
@@ -216,18 +217,24 @@ class PageGateway:
             seconds = (job.ended - (job.started or job.ended)).total_seconds()
             job.add("job.finished", seconds=seconds, sha256="0" * 64)
 
+    @staticmethod
+    async def _until(true: Callable[[], bool]) -> None:
+        while not true():  # noqa: ASYNC110  (the strings are pulled from the test's thread, where no event can be set)
+            await asyncio.sleep(0.01)
+
     async def _make_patches(self, job: FakeJob) -> None:
         width, height, total = job.request.width, job.request.height, job.rows * job.columns
         picture = paint_landscape(width, height, job.seed)
-        job.add("job.started", model="landscapes", model_version="1", seed=job.seed, order="omega", width=width, height=height,
-                patch_px=PATCH_PX, rows=job.rows, columns=job.columns, total=total, rounds=total)  # fmt: skip
+        job.add(
+            "job.started", model="landscapes", model_version="1", seed=job.seed, order="omega", width=width,
+            height=height, patch_px=PATCH_PX, rows=job.rows, columns=job.columns, total=total, rounds=total,
+        )  # fmt: skip
         places = sorted(
             ((r, c) for r in range(job.rows) for c in range(job.columns)), key=lambda at: (at[1] + 2 * at[0], at)
         )
         rough: list[dict[str, Any]] = []
         for row, column in places:
-            while self.hold_after is not None and job.done >= self.hold_after and not job.canceled:
-                await asyncio.sleep(0.01)
+            await self._until(lambda: self.hold_after is None or job.done < self.hold_after or job.canceled)
             if job.canceled or (job.request.prompt and "impossible" in job.request.prompt and job.done == 5):
                 return
             box = (
@@ -267,8 +274,7 @@ class PageGateway:
         if job is None:
             return self._problem(404, f"There is no job {job_id}.")
         job.canceled = True
-        while job.ended is None:
-            await asyncio.sleep(0.005)
+        await self._until(lambda: job.ended is not None)
         return JSONResponse(job.body(self.ahead))
 
     async def _result(self, job_id: str, format: str = "png", download: bool = False) -> Response:  # noqa: A002

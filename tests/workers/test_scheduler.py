@@ -136,6 +136,17 @@ def test_replay_from_any_cut_leaves_the_pool_of_an_uninterrupted_run(
     assert sorted(patch for _, patch in pool.refined) == list(plan.grid)
 
 
+def test_few_slots_still_follow_the_wavefront_and_so_need_few_pages() -> None:
+    """Row by row, 8 x 60 patches would hold 62 pages; by rounds at most what was promised."""
+    plan = plan_of(8, 60)
+    scheduler = PatchScheduler(2, 480)
+    scheduler.add("job", plan, pages_needed(plan, 2))
+    pool = Pool(scheduler, {"job": plan})
+    while pool.step():
+        pass
+    assert pages_needed(plan, 2) < plan.pool_high_water == 62
+
+
 def test_a_patch_is_refined_when_the_last_of_its_neighbours_is_done() -> None:
     scheduler = PatchScheduler(1, 100)
     scheduler.add("job", plan_of(3, 3), 50)
