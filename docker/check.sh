@@ -2,7 +2,8 @@
 # Builds the images and runs docker-compose.yml for real, with docker or podman and without a GPU: a picture is asked for, the
 # worker is killed on the way, and the picture arrives all the same. `make compose-check` calls this.
 #
-# BUILD_ARGS  further arguments of every image build, for example --volume FOLDER:FOLDER:ro for a certificate bundle
+# BUILD_ARGS  further arguments of every image build, such as --volume FILE:/etc/pip.conf:ro for this machine's pip settings
+# PORT        of this machine, 8765 if left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -57,10 +58,10 @@ build nuwa-gateway docker/server.Dockerfile
 build nuwa-worker docker/worker.Dockerfile
 
 say "Images"
-$engine run --rm --entrypoint python nuwa-gateway -c 'import importlib.util; assert importlib.util.find_spec("torch") is None'
+$engine run --rm --network none --entrypoint python nuwa-gateway -c 'import importlib.util; assert importlib.util.find_spec("torch") is None'
 echo "ok: no torch in the gateway image ($($engine image inspect nuwa-gateway --format '{{.Size}}') bytes)"
 for image in nuwa-gateway nuwa-worker; do
-    [[ $($engine run --rm --entrypoint id $image -u) != 0 ]]
+    [[ $($engine run --rm --network none --entrypoint id $image -u) != 0 ]]
     echo "ok: $image does not run as root"
 done
 

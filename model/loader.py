@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from model.config import ModelConfig
@@ -57,7 +58,7 @@ def save(
         for key, value in part.state_dict().items():
             small = half and value.dtype == torch.float32
             state[f"{name}.{key}"] = (value.half() if small else value).contiguous().cpu()
-    save_file(state, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(to_bytes(state))  # save_file would leave a file that only its owner may read
     (folder / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
     if words.resolve() != (folder / WORDS).resolve():
         (folder / WORDS).write_bytes(words.read_bytes())

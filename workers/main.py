@@ -9,7 +9,7 @@ import socket
 
 from jobs.broker.connect import open_broker
 from jobs.settings import BrokerSettings, WorkerSettings, load_settings
-from jobs.store import FolderStore
+from jobs.store import FolderStore, ResultStore
 from workers.engine import Engine
 from workers.loop import Worker
 from workers.metrics import WorkerMetrics, serve_metrics
@@ -18,6 +18,7 @@ from workers.tile_engine import TileEngine
 TILE_DELAY_S = 0.1  # a batch of tiles: slow enough to watch
 METRICS_HOST = "127.0.0.1"
 FORCED_EXIT = 1
+TIDY_EVERY_S = 3600.0
 
 log = logging.getLogger("nuwa.worker")
 
@@ -51,10 +52,11 @@ def load_engine(settings: WorkerSettings) -> Engine:
 
 async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engine: Engine) -> None:
     broker = open_broker(broker_settings)
+    store = FolderStore(settings.results_folder)
     metrics = WorkerMetrics()
     worker = Worker(
         broker,
-        FolderStore(settings.results_folder),
+        store,
         engine,
         name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         max_jobs=settings.max_jobs,
@@ -62,13 +64,26 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
         metrics=metrics,
     )
     _obey_signals(worker)
+    tidying = asyncio.create_task(_tidy(store, broker_settings.job_ttl_s))
     with serve_metrics(metrics, METRICS_HOST, settings.metrics_port):
         log.info("worker %s serves %s with %d slots", worker.name, engine.model.name, engine.slots)
         try:
             await worker.run()
         finally:
+            tidying.cancel()
             await broker.close()
     log.info("worker %s has left", worker.name)
+
+
+async def _tidy(store: ResultStore, older_than_s: float) -> None:
+    """Delete results as old as their jobs' time to live, now and every hour."""
+    while True:
+        try:
+            if gone := await asyncio.to_thread(store.purge, older_than_s):
+                log.info("deleted %d results past their time to live", gone)
+        except OSError as error:
+            log.warning("old results could not be deleted: %s", error)
+        await asyncio.sleep(TIDY_EVERY_S)
 
 
 def _obey_signals(worker: Worker) -> None:

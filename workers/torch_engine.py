@@ -19,8 +19,7 @@ from workers.scheduler import pages_needed
 class TorchEngine:
     """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
 
-    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, 0 for torch's own
-    choice.
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU.
     Raises model.loader.WeightsError when the folder does not hold a model.
     """
 
