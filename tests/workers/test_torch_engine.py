@@ -1,0 +1,107 @@
+"""The engine that runs a model, driven by real workers; small random weights, since no property depends on them."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer as WordPieceTokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from canvas.grid import Extent, Grid, Patch
+from canvas.order import ORDERS
+from canvas.plan import compile_plan
+from jobs.broker.memory import MemoryBroker
+from jobs.job import Job
+from model.config import PRESETS
+from model.loader import save
+from model.tokenizer import Tokenizer
+from model.transformer import Transformer
+from workers.torch_engine import TorchEngine
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    words = WordPieceTokenizer(WordLevel({"[UNK]": 0, "snow": 1, "lake": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.save(str(folder / "words.json"))
+    torch.manual_seed(0)
+    config = PRESETS["nano"]
+    tokenizer, transformer = Tokenizer(config.tokenizer), Transformer(config)
+    with torch.no_grad():
+        for parameter in (*tokenizer.parameters(), *transformer.parameters()):
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    save(folder, config, tokenizer, transformer, folder / "words.json")
+    return folder
+
+
+@pytest.fixture
+def engine(weights: Path) -> TorchEngine:
+    return TorchEngine(weights, slots=2, pages=64, device="cpu")
+
+
+def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", prompt: str = "snow lake") -> Job:
+    return bench.job(job_id, 150, 90, seed=seed, order=order, patch_px=32, model="nano", prompt=prompt)
+
+
+@pytest.mark.anyio
+async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kills(
+    bench, limits, clock, weights
+) -> None:
+    def fresh() -> TorchEngine:
+        return TorchEngine(weights, slots=2, pages=256, device="cpu")
+
+    job = job_of(bench, seed=5)
+    others = [
+        job_of(bench, f"other-{o}", seed, o, p) for seed, (o, p) in enumerate([("omega", "lake"), ("zeta_star", "x")])
+    ]
+    alone = await bench.alone(job, fresh())
+    broker = MemoryBroker(limits, clock)
+    await bench.submit(broker, job, *others)
+    dice = random.Random(0)
+    for kill in range(4):
+        task = asyncio.create_task(bench.worker(broker, fresh(), f"w{kill}").run())
+        await bench.until(broker, job, lambda state, goal=dice.randint(1, 3) * (kill + 1): state.patches_done >= goal)
+        await bench.kill(task)
+        clock.now += limits.lease_s + 1
+    async with bench.working(broker, fresh(), "last"):
+        await bench.until_ended(broker, job, *others)
+    assert await bench.check_finished(broker, job) == alone
+
+
+def test_an_engine_that_forgot_a_job_holds_nothing_of_it(bench, engine: TorchEngine) -> None:
+    job, grid = job_of(bench), Grid.from_pixels(150, 90, 32)
+    plan = compile_plan(grid, ORDERS["zeta"], Extent(0, 1, 1))
+    engine.start(job, plan)
+    (tokens,) = engine.decode([(job.id, Patch(0, 0, 0))])
+    assert len(tokens) == 2 * 16
+    assert engine.render(job.id, Patch(0, 0, 0), refined=False).shape == (32, 32, 3)
+    assert engine.render(job.id, Patch(0, 0, 0), refined=False).dtype == np.uint8
+    engine.finish(job.id)
+    engine.finish("unknown")
+    assert len(engine._decoder.pool) == 0
+
+
+def test_guidance_takes_two_pages_a_patch_and_no_prompt_takes_one(bench, engine: TorchEngine) -> None:
+    plan = compile_plan(Grid.from_pixels(150, 90, 32), ORDERS["zeta"], Extent(0, 1, 1))
+    with_prompt = job_of(bench)
+    without = with_prompt.model_copy(update={"request": with_prompt.request.model_copy(update={"prompt": None})})
+    assert engine.pages_needed(with_prompt, plan) == 2 * engine.pages_needed(without, plan)
+
+
+def test_a_job_that_can_never_fit_the_pool_is_refused_with_the_numbers(bench, weights: Path) -> None:
+    small = TorchEngine(weights, slots=2, pages=4, device="cpu")
+    plan = compile_plan(Grid.from_pixels(150, 90, 32), ORDERS["zeta"], Extent(0, 1, 1))
+    with pytest.raises(ValueError, match=r"needs \d+ pages of a pool of 4"):
+        small.start(job_of(bench), plan)
+
+
+def test_the_announced_model_says_what_it_is(engine: TorchEngine) -> None:
+    assert engine.model.name == "nano"
+    assert engine.model.patch_px == 32
+    assert engine.model.orders == PRESETS["nano"].transformer.orders
+    assert engine.model.parameters > 10_000
