@@ -45,7 +45,8 @@ class Canvas:
     order: Order
     seed: int
     sampling: Sampling
-    text_keys: Tensor  # [L, 2, H, S, d]: of the prompt, and of no prompt
+    prompt: Tensor  # [2, D]: the whole prompt, and no prompt
+    text_keys: Tensor  # [L, 2, H, S, d]: of the words of both
     text_values: Tensor
     text_mask: Tensor  # [2, S] bool
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
@@ -96,6 +97,7 @@ class PatchDecoder:
             order=ORDERS[order],
             seed=seed,
             sampling=sampling if prompt is not None else Sampling(**{**vars(sampling), "cfg_scale": 1.0}),
+            prompt=text[:, 0],
             text_keys=torch.stack([k for k, _ in pairs]),
             text_values=torch.stack([v for _, v in pairs]),
             text_mask=mask,
@@ -113,28 +115,26 @@ class PatchDecoder:
         """
         transformer, m = self.model.transformer, self.config.tokens_per_patch
         slots = self._fill(batch)
-        memory = self._memory(slots)
-        orders = [canvas.order.name for canvas, _ in slots for _ in range(2)]
-        place = self._place(slots)
-        given = torch.cat([transformer.place_inputs(o, p[None]) for o, p in zip(orders, place, strict=True)])
+        context = self._context(slots)
+        orders, device = context.orders, self.model.device
         targets = torch.stack([transformer.scans[o].target_angles for o in orders])[:, None]
         owns = torch.stack([transformer.scans[o].own_angles for o in orders])[:, None]
-        noise = torch.stack([patch_noise(c.seed, *p, m) for c, p in slots]).to(place.device)
-        params = SamplingRows([canvas.sampling for canvas, _ in slots], place.device)
+        noise = torch.stack([patch_noise(c.seed, *p, m) for c, p in slots]).to(device)
+        params = SamplingRows([canvas.sampling for canvas, _ in slots], device)
         # One buffer of keys and values: text, nearby patches, own tokens. One layout, whatever is filled.
-        start = memory.mask.shape[1]
-        shape = (*memory.keys.shape[:3], start + m, memory.keys.shape[4])
-        keys, values = memory.keys.new_zeros(shape), memory.values.new_zeros(shape)
-        keys[:, :, :, :start], values[:, :, :, :start] = memory.keys, memory.values
-        mask = torch.cat([memory.mask, torch.zeros(len(orders), m, dtype=torch.bool, device=place.device)], 1)
-        drawn = torch.zeros(self.slots, m, dtype=torch.long, device=place.device)
+        start = context.mask.shape[1]
+        shape = (*context.keys.shape[:3], start + m, context.keys.shape[4])
+        keys, values = context.keys.new_zeros(shape), context.values.new_zeros(shape)
+        keys[:, :, :, :start], values[:, :, :, :start] = context.keys, context.values
+        mask = torch.cat([context.mask, torch.zeros(len(orders), m, dtype=torch.bool, device=device)], 1)
+        drawn = torch.zeros(self.slots, m, dtype=torch.long, device=device)
         vectors, head = transformer.token_table(), transformer.head_table()
         for step in range(m):
             if step == 0:
                 x = transformer.begin.expand(len(orders), 1, -1)
             else:
                 x = vectors[drawn[:, step - 1]].repeat_interleave(2, 0)[:, None]
-            x = x + given[:, step, None]
+            x = x + context.conditions[:, step, None]
             mask[:, start + step] = True
             for number, layer in enumerate(transformer.layers):
                 angles = slice(step, step + 1)
@@ -145,7 +145,7 @@ class PatchDecoder:
             logits = transformer.logits(x[:, 0], head).view(self.slots, 2, -1)
             guided = guide(logits[:, 0], logits[:, 1], params.cfg_scale)
             drawn[:, step] = draw(guided, noise[:, step], params)
-        self._add(batch, drawn, memory, orders, place)
+        self._add(batch, drawn, context)
         rasters = [drawn[i, transformer.scans[c.order.name].to_raster] for i, (c, _) in enumerate(batch)]
         for (canvas, patch), tokens in zip(batch, rasters, strict=True):
             self._record(canvas, patch, tokens)
@@ -160,8 +160,7 @@ class PatchDecoder:
         for i, (canvas, _, tokens) in enumerate(batch):
             scan = scans[canvas.order.name]
             known[i, scan.to_raster] = tokens.to(known.device)
-        orders = [canvas.order.name for canvas, _ in slots for _ in range(2)]
-        self._add([(c, p) for c, p, _ in batch], known, self._memory(slots), orders, self._place(slots))
+        self._add([(c, p) for c, p, _ in batch], known, self._context(slots))
         for canvas, patch, tokens in batch:
             self._record(canvas, patch, tokens)
 
@@ -212,8 +211,16 @@ class PatchDecoder:
             raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
         return [*batch, *[batch[0]] * (self.slots - len(batch))]
 
-    def _memory(self, slots: Sequence[tuple[Canvas, Patch]]) -> "_Memory":
-        """Text and nearby patches of every row."""
+    def _context(self, slots: Sequence[tuple[Canvas, Patch]]) -> "_Context":
+        """What every row is told and looks at: two rows a slot, with its prompt and with none."""
+        transformer, device = self.model.transformer, self.model.device
+        orders = [canvas.order.name for canvas, _ in slots for _ in range(2)]
+        places = torch.tensor([canvas.place(patch) for canvas, patch in slots for _ in range(2)], device=device)
+        prompts = torch.cat([canvas.prompt for canvas, _ in slots])
+        told = [
+            transformer.conditions(order, place[None], prompt[None])
+            for order, place, prompt in zip(orders, places, prompts, strict=True)
+        ]
         contexts = []
         for canvas, patch in slots:
             nearby = canvas.order.nearby(canvas.grid, self.extent, patch)
@@ -229,22 +236,19 @@ class PatchDecoder:
         text_keys = torch.cat([canvas.text_keys for canvas, _ in slots], 1)
         text_values = torch.cat([canvas.text_values for canvas, _ in slots], 1)
         text_mask = torch.cat([canvas.text_mask for canvas, _ in slots])
-        return _Memory(
-            torch.cat([text_keys, keys], 3), torch.cat([text_values, values], 3), torch.cat([text_mask, mask], 1)
+        return _Context(
+            orders,
+            torch.cat(told),
+            torch.cat([text_keys, keys], 3),
+            torch.cat([text_values, values], 3),
+            torch.cat([text_mask, mask], 1),
         )
 
-    def _place(self, slots: Sequence[tuple[Canvas, Patch]]) -> Tensor:
-        return torch.tensor([c.place(p) for c, p in slots for _ in range(2)], device=self.model.device)
-
-    def _add(
-        self, batch: Sequence[tuple[Canvas, Patch]], tokens: Tensor, memory: "_Memory", orders: list[str], place: Tensor
-    ) -> None:
+    def _add(self, batch: Sequence[tuple[Canvas, Patch]], tokens: Tensor, context: "_Context") -> None:
         """The canonical states of finished patches: one teacher-forced pass. tokens [slots, M] in scan order."""
-        transformer = self.model.transformer
-        both = tokens.repeat_interleave(2, 0)
-        rows = [transformer.embed(t[None], o, p[None]) for t, o, p in zip(both, orders, place, strict=True)]
-        _, keys, values = transformer.patch_pass(
-            torch.cat(rows), orders, lambda n, k, v: (memory.keys[n], memory.values[n]), memory.mask
+        x = self.model.transformer.embed(tokens.repeat_interleave(2, 0), context.conditions)
+        _, keys, values = self.model.transformer.patch_pass(
+            x, context.orders, lambda n, k, v: (context.keys[n], context.values[n]), context.mask
         )
         self.pool.require(sum(canvas.branches for canvas, _ in batch))  # all of the batch or nothing
         for slot, (canvas, patch) in enumerate(batch):
@@ -253,8 +257,12 @@ class PatchDecoder:
 
 
 @dataclass(frozen=True)
-class _Memory:
-    keys: Tensor  # [L, R, H, C, d]
+class _Context:
+    """All that R rows are given beside their own tokens."""
+
+    orders: list[str]  # R names
+    conditions: Tensor  # [R, M + 1, D]
+    keys: Tensor  # [L, R, H, C, d] of words and nearby patches
     values: Tensor
     mask: Tensor  # [R, C] bool
 

@@ -94,6 +94,8 @@ class Transformer(nn.Module):
         self.canvas = CanvasEmbedding(c.width)
         self.text = TextEncoder(c, VOCABULARY)
         self.layers = nn.ModuleList(Layer(c.width, c.heads) for _ in range(c.depth))
+        self.prompt = nn.Linear(c.width, c.width, bias=False)  # of the whole prompt, to every position
+        nn.init.zeros_(self.prompt.weight)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
@@ -117,7 +119,8 @@ class Transformer(nn.Module):
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
         text, text_mask = self.text(ids)
         words = text.shape[1]
-        x = self.embed(tokens.flatten(0, 1), order, place.flatten(0, 1))
+        told = self.conditions(order, place.flatten(0, 1), text[:, 0].repeat_interleave(patches, 0))
+        x = self.embed(tokens.flatten(0, 1), told)
         scale = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens], device=tokens.device)
         corner = rotary_angles((corners * scale).float(), dim)[:, None]  # [N, 1, d / 2]
         target_angles = (scan.target_angles + corner).repeat(batch, 1, 1)[:, None]
@@ -169,11 +172,10 @@ class Transformer(nn.Module):
             :, None
         ]
 
-    def embed(self, tokens: Tensor, order: str, place: Tensor) -> Tensor:
-        """tokens [R, M] of patches in scan order, place [R, 4] -> inputs of all M + 1 positions [R, M + 1, D]."""
+    def embed(self, tokens: Tensor, conditions: Tensor) -> Tensor:
+        """tokens [R, M] in scan order and conditions [R, M + 1, D] -> inputs of all M + 1 positions [R, M + 1, D]."""
         begin = self.begin.expand(len(tokens), 1, -1)
-        x = torch.cat([begin, self.embed_tokens(tokens)], 1)
-        return x + self.place_inputs(order, place)
+        return torch.cat([begin, self.embed_tokens(tokens)], 1) + conditions
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """[...] int64 in [0, V) -> [..., D]."""
@@ -187,14 +189,16 @@ class Transformer(nn.Module):
         """Output vector of each token, [V, D]."""
         return self.head + self.level_features @ self.head_levels
 
-    def place_inputs(self, order: str, place: Tensor) -> Tensor:
-        """What every position is told beside its token: the order, the place of its target, the canvas. [R, M + 1,
-        D].
+    def conditions(self, order: str, place: Tensor, prompt: Tensor) -> Tensor:
+        """What every position is told beside its token, [R, M + 1, D].
+
+        The order, the place of its target in the patch, the patch's place on the canvas, and the prompt as a whole.
         """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
         target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
-        return self.order[self.config.orders.index(order)] + target + self.canvas(place)[:, None]
+        of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + self.prompt(prompt)
+        return of_patch[:, None] + target
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

@@ -16,7 +16,7 @@ from model.transformer import Transformer
 from training.evaluate import evaluate_model
 from training.loop import RunSettings
 from training.tokenizer import TokenizerRecipe, train_tokenizer
-from training.transformer import TransformerRecipe, train_transformer
+from training.transformer import TransformerRecipe, train_transformer, transformer_part
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -140,7 +140,7 @@ def pack_command(
     config = _preset(preset)
     parts = Transformer(config)
     state = torch.load(transformer / "last.pt", map_location="cpu", weights_only=True)["average"]
-    parts.load_state_dict(state)
+    parts.load_state_dict(transformer_part(state))
     save(out, config, _restore(config, tokenizer), parts, text / "tokenizer.json")
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from canvas.grid import Extent, Grid
 from canvas.order import ORDERS
@@ -23,7 +23,7 @@ from model.sampling import Sampling
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from training.attributes import Attributes
+from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS
 from training.loop import RunSettings, Trainer
@@ -59,6 +59,8 @@ class TransformerRecipe:
     patches_per_step: int = 96
     order_shares: tuple[float, ...] = (0.5, 0.3, 0.1, 0.1)  # of config.orders
     text_dropout: float = 0.1
+    captions_per_step: int = 32  # for the attribute probe
+    probe_weight: float = 0.2
     place_dropout: float = 0.1
     reuse: float = 0.5  # share of the steps that take an earlier batch again, in another order and with other captions
     schedule: str = "canvas"
@@ -129,6 +131,27 @@ def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -
     return index.to(device), torch.tensor(list(grid), device=device)
 
 
+class AttributeProbe(nn.Module):
+    """Reads a scene's attributes off the prompt's state: a second, far stronger signal of what words mean.
+
+    A picture's tokens tell little about its words beyond the first patches, so the text tower would learn slowly from them
+    alone. Used in training only.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        heads = {name: nn.Linear(width, len(values)) for name, values in ATTRIBUTE_VALUES.items()}
+        self.heads = nn.ModuleDict(heads)
+
+    def forward(self, prompt: Tensor, attributes: Sequence[Attributes]) -> Tensor:
+        """prompt [B, D] -> mean cross-entropy of all attributes, in nats."""
+        losses = []
+        for name, head in self.heads.items():
+            values = [ATTRIBUTE_VALUES[name].index(getattr(a, name)) for a in attributes]
+            losses.append(F.cross_entropy(head(prompt), torch.tensor(values, device=prompt.device)))
+        return torch.stack(losses).mean()
+
+
 class CanvasLoss:
     """Cross-entropy of token batches, in nats a token."""
 
@@ -185,9 +208,8 @@ class CanvasLoss:
                 )
 
             place = batch.place[i].expand(len(patches), -1)
-            hidden, k, v = model.patch_pass(
-                model.embed(patches[:, i], order, place), [order] * len(patches), memory, mask
-            )
+            x = model.embed(patches[:, i], model.conditions(order, place, text[:, 0]))
+            hidden, k, v = model.patch_pass(x, [order] * len(patches), memory, mask)
             loss = F.cross_entropy(model.logits(hidden[:, :-1]).flatten(0, 1), patches[:, i].flatten())
             trainer.update(loss)
             pool[i] = (k.detach(), v.detach())
@@ -215,7 +237,10 @@ def train_transformer(
     transformer.text.table.copy_(text_table["embeddings"])
     transformer.text.scales.copy_(text_table["scales"])
     transformer.to(device)
-    trainer = Trainer(transformer, settings)
+    probe = AttributeProbe(config.transformer.width).to(device)
+    trained = nn.ModuleDict({"transformer": transformer, "probe": probe})
+    trained.adamw = {"probe", *(f"transformer.{name}" for name in transformer.adamw)}  # type: ignore[assignment]
+    trainer = Trainer(trained, settings)
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = TokenSource(tokenizer, config, recipe, device, seed + trainer.step)
     canvas_loss = CanvasLoss(transformer, words, device)
@@ -229,9 +254,16 @@ def train_transformer(
             None if chooser.random() < recipe.text_dropout else caption(a, chooser.randrange(2**31))
             for a in batch.attributes
         ]
+        # Words are cheap: the probe reads many more captions than there are pictures in the batch.
+        attributes_read = [sample_attributes(chooser) for _ in range(recipe.captions_per_step)]
+        captions = [caption(a, chooser.randrange(2**31)) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
-        return canvas_loss(batch, order, prompts, chooser.random() >= recipe.place_dropout), {}
+        tokens = canvas_loss(batch, order, prompts, chooser.random() >= recipe.place_dropout)
+        state = transformer.text(words(captions).to(device))[0][:, 0]
+        attributes = probe(state, attributes_read)
+        figures = {"tokens": float(tokens.detach()), "attributes": float(attributes.detach())}
+        return tokens + recipe.probe_weight * attributes, figures
 
     def evaluate() -> dict[str, float]:
         figures = {}
@@ -247,8 +279,14 @@ def train_transformer(
         save_sheet(draw_pictures(model, SAMPLE_PROMPTS, 4, 4), path, columns=4)
 
     trainer.run(loss, evaluate, sample)
-    transformer.load_state_dict(trainer.averaged())
+    transformer.load_state_dict(transformer_part(trainer.averaged()))
     return transformer.eval()
+
+
+def transformer_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The transformer's weights of a run, without the probe's."""
+    prefix = "transformer."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()
