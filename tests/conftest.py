@@ -1,4 +1,4 @@
-"""Fixtures for everyone: a real Redis for the whole run, and a broker of each kind.
+"""Fixtures for everyone: a real Redis for the whole run, a broker of each kind, and a browser.
 
 `redis_url` is emptied before each test. A test that asks for `broker` runs twice, in memory and on Redis; it may
 override `limits`. `pass_time` makes leases and jobs grow old: at once in memory, by sleeping on Redis.
@@ -6,11 +6,14 @@ override `limits`. `pass_time` makes leases and jobs grow old: at once in memory
 
 import asyncio
 import itertools
+import os
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 import redis
+from playwright.sync_api import Browser, sync_playwright
 
 from jobs.broker.base import Broker, BrokerLimits
 from jobs.broker.embedded import EmbeddedRedis
@@ -18,6 +21,30 @@ from jobs.broker.memory import MemoryBroker
 from jobs.broker.redis import RedisBroker
 from jobs.job import Job
 from jobs.request import GenerateRequest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(
+    scope="module"
+)  # while it lives, this thread runs its event loop: no asynchronous test may come between
+def browser() -> Iterator[Browser]:
+    """Chromium, headless; where there is none the test is skipped, unless CI says that there must be one."""
+    if CHROMIUM is None and "NUWA_TEST_REQUIRE_BROWSER" not in os.environ:
+        pytest.skip("needs Chromium to open the page: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 class Clock:

@@ -134,8 +134,8 @@ def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -
 class AttributeProbe(nn.Module):
     """Reads a scene's attributes off the prompt's state: a second, far stronger signal of what words mean.
 
-    A picture's tokens tell little about its words beyond the first patches, so the text tower would learn slowly from them
-    alone. Used in training only.
+    A picture's tokens tell little about its words beyond the first patches, so from them alone the text tower would
+    learn slowly. Used in training only.
     """
 
     def __init__(self, width: int) -> None:

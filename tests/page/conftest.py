@@ -1,7 +1,5 @@
 """The page in a real browser, served by a gateway that the tests hold on strings."""
 
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,32 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from page_gateway import PageGateway
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
+from playwright.sync_api import Browser, Page, expect
 
 PATIENCE_MS = 20_000  # machines that run tests are busy; nothing here waits longer than it must
 expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None and "NUWA_TEST_REQUIRE_BROWSER" not in os.environ:
-        pytest.skip("needs Chromium to open the page: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
