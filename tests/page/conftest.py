@@ -23,7 +23,7 @@ def gateway() -> Iterator[PageGateway]:
 @pytest.fixture
 def page(browser: Browser, gateway: PageGateway) -> Iterator[Page]:
     """The page, open; a script error, a broken content policy or a request elsewhere fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
