@@ -21,7 +21,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
     "seed": 3141592653,
     "order": "zeta",
     "model": "tiny",
-    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "cfg_scale": 3.0},
+    "sampling": {"temperature": 0.9, "top_k": 0, "top_p": 0.9, "cfg_scale": 3.0},
     "created_at": "2026-11-23T14:00:00.000000Z",
     "started_at": "2026-11-23T14:00:00.120000Z",
     "ended_at": None,

@@ -136,7 +136,7 @@ def pack_command(
     text: Annotated[Path, typer.Option(help="Folder of the word pieces' tokenizer.json.")] = Path("data/text"),
     preset: Preset = "tiny",
 ) -> None:
-    """Pack the averaged weights of two runs into one folder: config.json, model.safetensors (16 bits), words.json."""
+    """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json."""
     config = _preset(preset)
     parts = Transformer(config)
     state = torch.load(transformer / "last.pt", map_location="cpu", weights_only=True)["average"]

@@ -8,7 +8,7 @@ import torch
 
 from canvas.grid import Grid
 from canvas.plan import choose_order
-from model.generate import Model, PatchDecoder, generate
+from model.generate import Model, PatchDecoder, continue_canvas
 from model.sampling import Sampling
 from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS, held_out_scenes, split_photos, to_float
@@ -51,10 +51,10 @@ def seconds_per_picture(model: Model, width: int, height: int) -> float:
     decoder = PatchDecoder(model)
     grid = Grid.from_pixels(width, height, model.config.patch_px)
     order = choose_order(grid, decoder.extent, model.config.transformer.orders)
-    sampling = Sampling(top_p=0.95, cfg_scale=3.0)
+    sampling = Sampling(temperature=0.9, top_p=0.9, cfg_scale=3.0)
     started = time.perf_counter()
     canvas = decoder.start("timed", grid, order.name, "snowy mountains at sunset with a lake", sampling, 0)
-    for _ in generate(decoder, grid, order.name, "snowy mountains at sunset with a lake", sampling, 0):
+    for _ in continue_canvas(decoder, canvas):
         pass
     for patch in grid:
         decoder.render(canvas, patch, refined=True)

@@ -21,13 +21,13 @@ def folder(model: Model, words_file: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: dict[str, torch.Tensor | None]) -> None:
-    state = load_file(folder / "model.safetensors")
+    state = load_file(folder / "transformer.safetensors")
     for key, value in change.items():
         if value is None:
             del state[key]
         else:
             state[key] = value
-    save_file(state, folder / "model.safetensors")
+    save_file(state, folder / "transformer.safetensors")
 
 
 def test_a_loaded_model_draws_the_same_patches(model: Model, folder: Path) -> None:
@@ -49,18 +49,18 @@ def test_the_version_changes_with_any_byte_of_the_weights(folder: Path, tmp_path
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     assert load(folder).version == load(other).version
-    token = load_file(other / "model.safetensors")["transformer.token"]
-    edit(other, {"transformer.token": token + 1})
+    token = load_file(other / "transformer.safetensors")["token"]
+    edit(other, {"token": token + 1})
     assert load(folder).version != load(other).version
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"transformer.begin": None}, "missing weights: transformer.begin"),
-        ({"transformer.extra": torch.zeros(1)}, "unknown weights: transformer.extra"),
-        ({"transformer.begin": torch.zeros(3)}, r"transformer.begin has shape \(3,\), expected \(32,\)"),
-        ({"transformer.begin": torch.full((32,), float("nan"))}, "transformer.begin holds values that are not finite"),
+        ({"begin": None}, "missing weights: begin"),
+        ({"extra": torch.zeros(1)}, "unknown weights: extra"),
+        ({"begin": torch.zeros(3)}, r"begin has shape \(3,\), expected \(32,\)"),
+        ({"begin": torch.full((32,), float("nan"))}, "begin holds values that are not finite"),
     ],
 )
 def test_a_wrong_weight_is_an_error_naming_it(
@@ -71,7 +71,7 @@ def test_a_wrong_weight_is_an_error_naming_it(
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "words.json"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.safetensors", "transformer.safetensors", "words.json"])
 def test_a_missing_file_is_an_error_naming_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=name):
@@ -79,8 +79,8 @@ def test_a_missing_file_is_an_error_naming_it(folder: Path, name: str) -> None:
 
 
 def test_a_truncated_file_is_an_error_naming_the_folder(folder: Path) -> None:
-    data = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(data[:1000])
+    data = (folder / "transformer.safetensors").read_bytes()
+    (folder / "transformer.safetensors").write_bytes(data[:1000])
     with pytest.raises(WeightsError, match=str(folder)):
         load(folder)
 

@@ -123,9 +123,9 @@ def test_more_dims_than_the_encoder_is_wide_are_refused(source: Path, tmp_path: 
 
 def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_attribute() -> None:
     """Of the shipped checkpoint, which carries the table."""
-    with safe_open(SHIPPED / "model.safetensors", "pt") as weights:
-        embeddings = weights.get_tensor("transformer.text.table")
-        scales = weights.get_tensor("transformer.text.scales").float()
+    with safe_open(SHIPPED / "transformer.safetensors", "pt") as weights:
+        embeddings = weights.get_tensor("text.table")
+        scales = weights.get_tensor("text.scales").float()
     tokenizer = Tokenizer.from_file(str(SHIPPED / "words.json"))
 
     def vector(word: str) -> Tensor:
