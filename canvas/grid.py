@@ -1,7 +1,7 @@
 """The canvas and its division: patch index <-> frame, row, column <-> pixel box; how far a patch looks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 
@@ -45,6 +45,10 @@ class Extent:
         """
         window = (2 * self.rows + 1) * (2 * self.columns + 1)
         return (window - 1) // 2 + self.frames * window
+
+    def within(self, grid: "Grid") -> Self:
+        """The same without frames that the grid does not have: what a still picture's patches can select."""
+        return replace(self, frames=min(self.frames, grid.frames - 1))
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,12 @@ class Grid:
         line, column = divmod(index, self.columns)
         frame, row = divmod(line, self.rows)
         return Patch(frame, row, column)
+
+    def touching(self, patch: Patch) -> list[Patch]:
+        """The up to eight patches of its frame that share a side or a corner with this one, by rising grid index."""
+        steps = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+        around = [Patch(patch.frame, patch.row + down, patch.column + right) for down, right in steps]
+        return [other for other in around if other in self]
 
     def box(self, patch: Patch) -> Box:
         """Where the patch lies in its frame, in pixels.  Raises ValueError when it is not in the grid."""

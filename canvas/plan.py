@@ -33,6 +33,9 @@ class Region:
         """All of a grid."""
         return cls(range(grid.frames), range(grid.rows), range(grid.columns))
 
+    def __len__(self) -> int:
+        return len(self.frames) * len(self.rows) * len(self.columns)
+
     def __contains__(self, patch: object) -> bool:
         return (
             isinstance(patch, Patch)
@@ -59,12 +62,14 @@ class Phase:
 class Plan:
     """The phases of a task, one after the other, on one grid with one extent.
 
+    given: patches that are known beforehand, wholly; they are replayed where a phase holds them, and never drawn.
     Raises ValueError when there is no phase, or a region reaches outside the grid.
     """
 
     grid: Grid
     extent: Extent
     phases: tuple[Phase, ...]
+    given: frozenset[Patch] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -91,6 +96,36 @@ class Plan:
             raise ValueError(f"patch {patch!r} is not in the region {phase.region!r}")
         selected = phase.order.nearby(self.grid, self.extent, patch)
         return tuple(near for near in selected if near in phase.region)
+
+    def exists_before(self, number: int, patch: Patch) -> bool:
+        """Whether a patch is there when that phase (counted from 0) begins: given, or made by an earlier one."""
+        return patch in self.given or any(patch in phase.region for phase in self.phases[:number])
+
+    def around(self, patch: Patch) -> tuple[Patch, ...]:
+        """Of the patches that touch this one in its frame, those that are there whenever it is drawn, by grid index.
+
+        What else is done at that time does not count. Raises ValueError for a patch that no phase draws.
+        """
+        number = next((n for n, phase in enumerate(self.phases) if patch in phase.region), None)
+        if number is None or patch in self.given:
+            raise ValueError(f"patch {patch!r} is drawn in no phase")
+        phase = self.phases[number]
+        touching = self.grid.touching(patch)
+        return tuple(
+            other
+            for other in touching
+            if self.exists_before(number, other) or (other in phase.region and phase.order.precedes(other, patch))
+        )
+
+    def draws(self) -> tuple[int, ...]:
+        """How many patches each phase draws; the others of its region are replayed. Walks over regions if it must."""
+        if len(self.phases) == 1:
+            [phase] = self.phases
+            return (len(phase.region) - sum(patch in phase.region for patch in self.given),)
+        walks = [
+            phase.order.walk(phase.region.frames, phase.region.rows, phase.region.columns) for phase in self.phases
+        ]
+        return tuple(sum(not self.exists_before(number, patch) for patch in walk) for number, walk in enumerate(walks))
 
     @property
     def rounds(self) -> int:
@@ -124,6 +159,16 @@ class Plan:
 def compile_plan(grid: Grid, order: Order, extent: Extent) -> Plan:
     """The plan of one phase: the whole grid in one order."""
     return Plan(grid, extent, (Phase(Region.whole(grid), order),))
+
+
+def pages_needed(plan: Plan, slots: int) -> int:
+    """Most pool pages a job can hold at once when the worker's scheduler hands out its patches, whatever else runs.
+
+    Batches of up to `slots` keep to wavefront rounds except that one which completes a round may also begin the next,
+    with at most slots - 1 patches; so these come on top of the wavefront's own high-water mark. Never more than one
+    page a patch.
+    """
+    return min(len(plan.grid), plan.wavefront_high_water + slots - 1)
 
 
 def choose_order(grid: Grid, extent: Extent, orders: Sequence[str]) -> Order:

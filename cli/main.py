@@ -2,6 +2,7 @@
 
 import sys
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -151,21 +152,20 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def train(context: typer.Context) -> None:
     """Train your own weights: tokenizer, then transformer. Needs what `make setup` installs."""
-    _training().train(context.args, prog_name="nuwa train")
+    _training("training.cli").train(context.args, prog_name="nuwa train")
 
 
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
     """Measure weights on scenes and photographs never trained on. Needs what `make setup` installs."""
-    _training().evaluate(context.args, prog_name="nuwa evaluate")
+    _training("training.evaluation.cli").app(context.args, prog_name="nuwa evaluate")
 
 
-def _training() -> ModuleType:
+def _training(module: str) -> ModuleType:
     try:
-        from training import cli
+        return import_module(module)
     except ModuleNotFoundError as missing:
         raise fail(f"Training needs {missing.name}, which is not installed here: make setup") from None
-    return cli
 
 
 def main() -> None:

@@ -1,4 +1,12 @@
 # A worker: torch and the model. It serves the weights of this repository unless another folder is mounted and named.
+# The native decode step, built where there is a compiler: the image that runs has none.
+FROM python:3.11-slim AS kernel
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY model/__init__.py model/__init__.py
+COPY model/native model/native
+RUN python -m model.native.build model/native
+
 FROM python:3.11-slim
 
 # An idle OpenMP thread that spins steals the core of one that works.
@@ -14,6 +22,7 @@ COPY checkpoints checkpoints
 COPY canvas canvas
 COPY jobs jobs
 COPY model model
+COPY --from=kernel /build/model/native/*.so model/native/
 COPY workers workers
 COPY cli cli
 

@@ -33,6 +33,9 @@ class JobStarted(_Event):
     columns: int
     total: int
     rounds: int
+    given: tuple[int, int, int, int] | None = Field(
+        default=None, description="The box of the caller's own pixels: left, top, right, bottom, in pixels."
+    )
 
 
 class JobResumed(_Event):
@@ -43,7 +46,10 @@ class JobResumed(_Event):
 
 
 class PatchEvent(_Event):
-    """One patch exists. Its rim may still change by a shade once its neighbours exist: see PatchRefined."""
+    """One patch exists. Its rim may still change by a shade once its neighbours exist: see PatchRefined.
+
+    A patch that lies wholly inside JobStarted.given comes without tokens, is final, and is not refined.
+    """
 
     kind: Literal["patch"] = "patch"
     index: int = Field(description="Frame-major, then row, then column.")

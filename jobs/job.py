@@ -2,10 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
 
+from canvas.controller import Layout, lay_out, plan_task
+from canvas.grid import Box, Extent
+from canvas.plan import Plan
 from jobs.request import Frozen, GenerateRequest
 
 
@@ -42,19 +46,57 @@ class ModelInfo(Frozen):
     orders: tuple[str, ...] = Field(description="Orders the model was trained on.")
     parameters: int = Field(description="Trained parameters, all parts together.")
     licence: str
+    slots: int | None = Field(default=None, description="Patches that a worker draws together.")
+    pool_pages: int | None = Field(default=None, description="Pages of a worker's context pool.")
+    page_bytes: int | None = Field(default=None, description="Size of a page: of the states of one patch.")
+    guided_pages: int = Field(default=1, description="Pages that a patch takes with classifier-free guidance.")
+    patch_seconds: float | None = Field(
+        default=None, description="Measured time for a patch, a moving average; null before the first ones."
+    )
 
 
 class Job(Frozen):
-    """A request with everything fixed that would otherwise be chosen later: its seed, order and grid."""
+    """A request with everything fixed that would otherwise be chosen later: its seed, order and grid.
+
+    Where a picture is given, `request` holds the finished picture's width and height and what is added on each side,
+    and the picture itself lies in the store (jobs/store.py).
+    """
 
     version: Literal[1] = 1
     id: str
     request: GenerateRequest
     seed: int
-    order: str = Field(description="One of the model's orders, never 'auto'.")
+    order: str = Field(description="Of the model's orders, never 'auto'; those of several phases are joined by +.")
     model: str
     patch_px: int
     created_at: datetime
+    given: tuple[int, int, int, int] | None = Field(
+        default=None, description="Where a given picture lies: left, top, right, bottom in pixels of the finished one."
+    )
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the picture lies on its grid."""
+        return layout_of(self.request, self.patch_px, self.given)
+
+    def plan(self, extent: Extent) -> Plan:
+        """Its phases. Raises ValueError when `order` does not fit them."""
+        return plan_task(self.layout, extent, self.order.split("+"))
+
+    @property
+    def total(self) -> int:
+        """Patches of its grid, given ones among them."""
+        return len(self.layout.grid)
+
+
+def layout_of(request: GenerateRequest, patch_px: int, given: tuple[int, int, int, int] | None) -> Layout:
+    """The layout that a request asks for once its width and height are those of the finished picture."""
+    box = None if given is None else Box(*given)
+    hole = None
+    if request.repaint is not None:
+        area = request.repaint
+        hole = Box(area.left, area.top, area.left + area.width, area.top + area.height)
+    return lay_out(request.width, request.height, patch_px, box, hole)
 
 
 class JobState(Frozen):

@@ -2,9 +2,9 @@
 
 import math
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 PROMPT_MAX_CHARS = 2000
 SIDE_MAX_PX = 65_536
@@ -12,10 +12,26 @@ SEED_MAX = 2**32 - 1
 
 
 class Task(StrEnum):
-    """The tasks of the paper that this version serves (paper.md 4.2)."""
+    """The five tasks of the paper (paper.md 4.2)."""
 
     UNCONDITIONAL_IMAGE = "unconditional_image"
     TEXT_TO_IMAGE = "text_to_image"
+    IMAGE_OUTPAINTING = "image_outpainting"
+    IMAGE_ANIMATION = "image_animation"
+    TEXT_TO_VIDEO = "text_to_video"
+
+
+SHORT_TASK_NAMES = {
+    "unconditional": Task.UNCONDITIONAL_IMAGE,
+    "t2i": Task.TEXT_TO_IMAGE,
+    "outpainting": Task.IMAGE_OUTPAINTING,
+    "animation": Task.IMAGE_ANIMATION,
+    "t2v": Task.TEXT_TO_VIDEO,
+}
+
+
+def _full_name(name: Any) -> Any:
+    return SHORT_TASK_NAMES.get(name, name) if isinstance(name, str) else name
 
 
 class OrderName(StrEnum):
@@ -26,6 +42,27 @@ class OrderName(StrEnum):
     OMEGA_STAR = "omega_star"
     ZETA = "zeta"
     ZETA_STAR = "zeta_star"
+
+
+class Anchor(StrEnum):
+    """Where a given picture lies on a larger canvas."""
+
+    CENTER = "center"
+    LEFT = "left"
+    RIGHT = "right"
+    TOP = "top"
+    BOTTOM = "bottom"
+    TOP_LEFT = "top_left"
+    TOP_RIGHT = "top_right"
+    BOTTOM_LEFT = "bottom_left"
+    BOTTOM_RIGHT = "bottom_right"
+
+    def share(self, before: str, after: str) -> float:
+        """How much of what is added comes before the picture: 0 with `before` in the name, 1 with `after`, else half.
+
+        share("left", "right") along rows, share("top", "bottom") along columns.
+        """
+        return 0.0 if before in self.value else 1.0 if after in self.value else 0.5
 
 
 class Frozen(BaseModel):
@@ -59,12 +96,31 @@ class SamplingParams(Frozen):
     )
 
 
+class Extend(Frozen):
+    """Pixels to add to a given picture on each side."""
+
+    left: int = Field(default=0, ge=0, le=SIDE_MAX_PX, strict=True)
+    right: int = Field(default=0, ge=0, le=SIDE_MAX_PX, strict=True)
+    top: int = Field(default=0, ge=0, le=SIDE_MAX_PX, strict=True)
+    bottom: int = Field(default=0, ge=0, le=SIDE_MAX_PX, strict=True)
+
+
+class Area(Frozen):
+    """A rectangle of a given picture, in pixels from its top left corner."""
+
+    left: int = Field(ge=0, le=SIDE_MAX_PX, strict=True)
+    top: int = Field(ge=0, le=SIDE_MAX_PX, strict=True)
+    width: int = Field(ge=1, le=SIDE_MAX_PX, strict=True)
+    height: int = Field(ge=1, le=SIDE_MAX_PX, strict=True)
+
+
 class GenerateRequest(Frozen):
     """The body of POST /generate. Sizes are in pixels; any size is accepted and cropped from whole patches."""
 
-    task: Task | None = Field(
+    task: Annotated[Task, BeforeValidator(_full_name)] | None = Field(
         default=None,
-        description="Left out: text_to_image with a prompt, unconditional_image without one.",
+        description="Left out: image_outpainting with an image, else text_to_image with a prompt, else "
+        f"unconditional_image. Short names are taken too: {', '.join(SHORT_TASK_NAMES)}.",
         validate_default=False,
     )
     prompt: Annotated[str, Field(max_length=PROMPT_MAX_CHARS)] | None = Field(
@@ -74,6 +130,23 @@ class GenerateRequest(Frozen):
     )
     width: int = Field(default=512, ge=1, le=SIDE_MAX_PX, strict=True, description="Pixels.")
     height: int = Field(default=256, ge=1, le=SIDE_MAX_PX, strict=True, description="Pixels.")
+    image: str | None = Field(
+        default=None,
+        description="image_outpainting: a PNG, JPEG, WebP or AVIF file in base64, or a data URL of one. "
+        "As multipart/form-data the file is a part of its own.",
+        repr=False,
+    )
+    extend: Extend | None = Field(
+        default=None,
+        description="image_outpainting: pixels to add on each side. Or give width and height, and an anchor.",
+    )
+    anchor: Anchor = Field(
+        default=Anchor.CENTER,
+        description="image_outpainting to a width and height: where the given picture lies on the larger one.",
+    )
+    repaint: Area | None = Field(
+        default=None, description="image_outpainting: a rectangle of the given picture to draw anew, instead of extend."
+    )
     order: OrderName = Field(default=OrderName.AUTO, description="The sequence in which patches are made.")
     seed: int | None = Field(
         default=None,
@@ -102,12 +175,27 @@ class GenerateRequest(Frozen):
             raise ValueError("task unconditional_image takes no prompt")
         return self
 
+    @model_validator(mode="after")
+    def _fields_fit_task(self) -> Self:
+        if self.resolved_task in (Task.UNCONDITIONAL_IMAGE, Task.TEXT_TO_IMAGE):
+            for name in self._outpainting_fields():
+                raise ValueError(f"task {self.resolved_task} takes no {name}")
+        return self
+
+    def _outpainting_fields(self) -> list[str]:
+        """The fields of image_outpainting alone that say something."""
+        fields = type(self).model_fields
+        own = ("image", "extend", "anchor", "repaint")
+        return [name for name in own if getattr(self, name) != fields[name].default]
+
     @property
     def resolved_task(self) -> Task:
         if self.task is not None:
             return self.task
+        if self._outpainting_fields():
+            return Task.IMAGE_OUTPAINTING
         return Task.UNCONDITIONAL_IMAGE if self.prompt is None else Task.TEXT_TO_IMAGE
 
     def patch_count(self, patch_px: int) -> int:
-        """Patches of the ceiling grid for square patches of `patch_px` pixels."""
+        """Patches of the ceiling grid for square patches of `patch_px` pixels, where no picture is given."""
         return math.ceil(self.width / patch_px) * math.ceil(self.height / patch_px)

@@ -1,7 +1,7 @@
-"""Where finished pictures are kept until their time to live ends: ResultStore, and a folder that keeps its promises.
+"""Where pictures are kept until their time to live ends: ResultStore, and a folder that keeps its promises.
 
-Workers write results, gateways read them; on one machine, or on several that share the folder. Calls block:
-asynchronous callers use a thread.
+Workers write results and gateways read them; gateways write the pictures that callers give, and workers read those; on
+one machine, or on several that share the folder. Calls block: asynchronous callers use a thread.
 """
 
 import os
@@ -9,26 +9,27 @@ import re
 import tempfile
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_SUFFIX = ".result"
+
+Kind = Literal["result", "given"]  # of a job's pictures: the finished one, and the one that its caller gave
 
 
 class ResultStore(Protocol):
-    """Finished pictures by job id. Every method raises ValueError for an id that could not be a job's."""
+    """Pictures by job id and kind. Every method raises ValueError for an id that could not be a job's."""
 
-    def put(self, job_id: str, data: bytes) -> None:
-        """Keep a result, all of it or nothing, also through a loss of power; an earlier one is replaced."""
+    def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
+        """Keep a picture, all of it or nothing, also through a loss of power; an earlier one is replaced."""
 
-    def get(self, job_id: str) -> bytes | None:
-        """A result, or None where there is none."""
+    def get(self, job_id: str, kind: Kind = "result") -> bytes | None:
+        """A picture, or None where there is none."""
 
-    def delete(self, job_id: str) -> None:
-        """Forget a result; one that is not there is no error."""
+    def delete(self, job_id: str, kind: Kind = "result") -> None:
+        """Forget a picture; one that is not there is no error."""
 
     def purge(self, older_than_s: float) -> int:
-        """Forget results that were put longer ago than this; how many there were."""
+        """Forget pictures that were put longer ago than this; how many there were."""
 
 
 def check_job_id(job_id: str) -> str:
@@ -39,17 +40,17 @@ def check_job_id(job_id: str) -> str:
 
 
 class FolderStore:
-    """A ResultStore of one file per job. The folder is made when it is first needed, readable by its owner alone."""
+    """A ResultStore of one file per picture. The folder is made when first needed, readable by its owner alone."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def path(self, job_id: str) -> Path:
-        """Where the result of a job is, or would be."""
-        return self._folder / (check_job_id(job_id) + _SUFFIX)
+    def path(self, job_id: str, kind: Kind = "result") -> Path:
+        """Where a picture of a job is, or would be."""
+        return self._folder / f"{check_job_id(job_id)}.{kind}"
 
-    def put(self, job_id: str, data: bytes) -> None:
-        target = self.path(job_id)
+    def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
+        target = self.path(job_id, kind)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
         try:
@@ -63,24 +64,25 @@ class FolderStore:
             raise
         self._sync_folder()
 
-    def get(self, job_id: str) -> bytes | None:
+    def get(self, job_id: str, kind: Kind = "result") -> bytes | None:
         try:
-            return self.path(job_id).read_bytes()
+            return self.path(job_id, kind).read_bytes()
         except FileNotFoundError:
             return None
 
-    def delete(self, job_id: str) -> None:
-        self.path(job_id).unlink(missing_ok=True)
+    def delete(self, job_id: str, kind: Kind = "result") -> None:
+        self.path(job_id, kind).unlink(missing_ok=True)
 
     def purge(self, older_than_s: float) -> int:
-        """Forgets results by age, and what an interrupted put() left."""
+        """Forgets pictures by age, and what an interrupted put() left."""
         oldest = time.time() - older_than_s
         count = 0
-        for path in (*self._folder.glob("*" + _SUFFIX), *self._folder.glob(".new-*")):
+        kept = [path for kind in get_args(Kind) for path in self._folder.glob(f"*.{kind}")]
+        for path in (*kept, *self._folder.glob(".new-*")):
             try:
                 if path.stat().st_mtime < oldest:
                     path.unlink()
-                    count += path.suffix == _SUFFIX
+                    count += path in kept
             except FileNotFoundError:
                 continue  # another process purges the same folder
         return count

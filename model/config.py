@@ -6,18 +6,23 @@ from typing import Any, Self, TypeVar
 
 _T = TypeVar("_T")
 
+FACTORS = (8, 16)  # pixels on a token's side: two levels, at 1/4 and at 1/factor
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Pixels <-> visual tokens. One token stands for `factor` x `factor` pixels; factor is fixed at 8 by the layers."""
+    """Pixels <-> visual tokens. One token stands for `factor` x `factor` pixels."""
 
     levels: tuple[int, ...] = (8, 5, 5, 5)  # finite scalar quantisation: 8*5*5*5 = 1,000 codes
-    encoder_widths: tuple[int, int] = (64, 160)  # channels at 1/4 and 1/8 of the resolution
+    encoder_widths: tuple[int, int] = (64, 160)  # channels at 1/4 and at 1/factor of the resolution
     encoder_blocks: tuple[int, int] = (2, 3)
     decoder_widths: tuple[int, int] = (96, 224)
     decoder_blocks: tuple[int, int] = (3, 4)
+    factor: int = field(default=8, metadata={"optional": True})  # older config.json files do not have it
 
-    factor = 8
+    def __post_init__(self) -> None:
+        if self.factor not in FACTORS:
+            raise ValueError(f"tokenizer.factor is {self.factor}, but must be one of {', '.join(map(str, FACTORS))}")
 
     @property
     def codebook_size(self) -> int:
@@ -25,8 +30,8 @@ class TokenizerConfig:
 
     @property
     def halo(self) -> int:
-        """Tokens around a region that its pixels depend on: one per block at 1/8, half of one per block at 1/4."""
-        return self.decoder_blocks[1] + math.ceil(self.decoder_blocks[0] / 2)
+        """Tokens around a region that its pixels depend on: one per coarse block, 4 / factor of one per fine block."""
+        return self.decoder_blocks[1] + math.ceil(self.decoder_blocks[0] * 4 / self.factor)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class TransformerConfig:
     depth: int = 6
     heads: int = 6
     patch_tokens: int = 8  # m: a patch is m x m tokens
-    extent: tuple[int, int, int] = (0, 1, 1)  # frames, rows, columns (paper.md 1.4)
+    extent: tuple[int, int, int] = (1, 1, 1)  # frames, rows, columns (paper.md 1.4)
     orders: tuple[str, ...] = ("zeta", "omega", "zeta_star", "omega_star")  # index = row of the order embedding
     text_dim: int = 96  # of the frozen word-piece table
     text_tokens: int = 32  # S: longer prompts are cut
@@ -79,11 +84,11 @@ class ModelConfig:
 
 
 def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for key in data:
         if key not in known:
             raise ValueError(f"config.json: unknown key {path}{key}")
-    for key in sorted(known - set(data)):
+    for key in sorted(name for name, f in known.items() if name not in data and not f.metadata.get("optional")):
         raise ValueError(f"config.json: missing key {path}{key}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
@@ -95,13 +100,15 @@ PRESETS = {
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
         transformer=TransformerConfig(width=384, depth=10, heads=8),
     ),
-    # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens need f16; with f8 they are
-    # 128 px.
+    # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens at f16, some 16,000 codes,
+    # width 1280, 0.8 B parameters. A layer here has 14 width^2 weights where theirs has 20, hence 30 layers, not 24.
     "base": ModelConfig(
         name="base",
-        tokenizer=TokenizerConfig(encoder_widths=(128, 384), decoder_widths=(192, 512)),
+        tokenizer=TokenizerConfig(
+            levels=(8, 8, 8, 6, 5), encoder_widths=(128, 512), decoder_widths=(192, 640), factor=16
+        ),
         transformer=TransformerConfig(
-            width=1280, depth=24, heads=20, patch_tokens=16, extent=(0, 2, 2), text_tokens=77
+            width=1280, depth=30, heads=20, patch_tokens=16, extent=(1, 2, 2), text_tokens=77, text_depth=4
         ),
     ),
     # For tests: runs in milliseconds.

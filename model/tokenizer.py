@@ -78,7 +78,8 @@ class Encoder(nn.Module):
         fine, coarse = config.encoder_widths
         self.stem = nn.Conv2d(3 * 16, fine, 1)
         self.fine = nn.ModuleList(Block(fine) for _ in range(config.encoder_blocks[0]))
-        self.down = nn.Conv2d(fine * 4, coarse, 1)
+        self.step = config.factor // 4
+        self.down = nn.Conv2d(fine * self.step**2, coarse, 1)
         self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.encoder_blocks[1]))
         self.head = nn.Conv2d(coarse, len(config.levels), 1)
 
@@ -86,7 +87,7 @@ class Encoder(nn.Module):
         x = self.stem(F.pixel_unshuffle(pixels, 4).contiguous(memory_format=torch.channels_last))
         for block in self.fine:
             x = block(x)
-        x = self.down(F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last))
+        x = self.down(F.pixel_unshuffle(x, self.step).contiguous(memory_format=torch.channels_last))
         for block in self.coarse:
             x = block(x)
         return self.head(x)
@@ -98,7 +99,8 @@ class Decoder(nn.Module):
         fine, coarse = config.decoder_widths
         self.stem = nn.Conv2d(len(config.levels), coarse, 1)
         self.coarse = nn.ModuleList(Block(coarse) for _ in range(config.decoder_blocks[1]))
-        self.up = nn.Conv2d(coarse, fine * 4, 1)
+        self.step = config.factor // 4
+        self.up = nn.Conv2d(coarse, fine * self.step**2, 1)
         self.fine = nn.ModuleList(Block(fine) for _ in range(config.decoder_blocks[0]))
         self.norm = ChannelNorm(fine)
         self.head = nn.Conv2d(fine, 3 * 16, 1)
@@ -107,16 +109,16 @@ class Decoder(nn.Module):
         x = self.stem(codes.contiguous(memory_format=torch.channels_last))
         for block in self.coarse:
             x = block(x, known)
-        x = F.pixel_shuffle(self.up(x), 2).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_shuffle(self.up(x), self.step).contiguous(memory_format=torch.channels_last)
         if known is not None:
-            known = F.interpolate(known, scale_factor=2, mode="nearest")
+            known = F.interpolate(known, scale_factor=self.step, mode="nearest")
         for block in self.fine:
             x = block(x, known)
         return F.pixel_shuffle(self.head(self.norm(x)), 4)
 
 
 class Tokenizer(nn.Module):
-    """The pair of encoder and decoder around the quantiser."""
+    """The pair of encoder and decoder around the quantiser; a token stands for f x f pixels, f = config.factor."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -126,19 +128,19 @@ class Tokenizer(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels [B, 3, H, W] in [-1, 1], H and W multiples of 8 -> reconstruction, differentiable (training)."""
-        latents = self.encoder(pixels).permute(0, 2, 3, 1)
+        """pixels [B, 3, H, W] in [-1, 1], H and W multiples of f -> reconstruction, differentiable (training)."""
+        latents = self.encoder(pixels).permute(0, 2, 3, 1).float()  # quantised in 32 bits, also under autocast
         return self.decoder(self.quantizer(latents).permute(0, 3, 1, 2))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """pixels [B, 3, H, W] in [-1, 1] -> tokens [B, H/8, W/8] int64 in [0, V). Raises ValueError for odd sizes."""
+        """pixels [B, 3, H, W] in [-1, 1] -> tokens [B, H/f, W/f] int64 in [0, V). Raises ValueError for odd sizes."""
         if pixels.shape[-1] % self.config.factor or pixels.shape[-2] % self.config.factor:
             raise ValueError(f"sides must be multiples of {self.config.factor}, got {tuple(pixels.shape[-2:])}")
         codes = self.quantizer(self.encoder(pixels).permute(0, 2, 3, 1))
         return self.quantizer.to_tokens(codes)
 
     def decode(self, tokens: Tensor, known: Tensor | None = None) -> Tensor:
-        """tokens [B, h, w] int64 -> pixels [B, 3, 8h, 8w], clamped to [-1, 1].
+        """tokens [B, h, w] int64 -> pixels [B, 3, f h, f w], clamped to [-1, 1].
 
         known: [B, h, w] bool, False where there is no token (yet): such places look like the outside of the canvas.
         """

@@ -4,6 +4,7 @@ NuwaError (jobs/errors.py)  and the gateway's own:
  +- NoWorker                no worker has announced a model since this gateway started
  +- NotReady                the gateway is shutting down
  +- MalformedCursor         Last-Event-ID is not an id of this event log
+ +- MalformedForm           a body of multipart/form-data that is none
  +- InvalidRequest          fields are wrong: carries a pointer, a message and a limit for each
  +- PatchNotFound           the patch does not exist (yet), or no version of it has this hash
  +- ResultNotReady          the job has not ended yet
@@ -45,6 +46,12 @@ class MalformedCursor(NuwaError):
     """Last-Event-ID is not an id of this event log."""
 
     code = "malformed_cursor"
+
+
+class MalformedForm(NuwaError):
+    """A body of multipart/form-data that is none."""
+
+    code = "bad_request"
 
 
 class InvalidRequest(NuwaError):
@@ -91,6 +98,7 @@ class Problem(BaseModel):
 
 STATUS_OF: dict[type[NuwaError], int] = {
     MalformedCursor: 400,
+    MalformedForm: 400,
     JobNotFound: 404,
     PatchNotFound: 404,
     LeaseLost: 409,
@@ -185,7 +193,10 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
             return problem_response(request, 400, "bad_request", "The body is empty; a JSON object is expected.")
     if any(fault["loc"] == ("body",) and isinstance(error.body, bytes) for fault in found):
         return problem_response(
-            request, 415, "unsupported_media_type", "The body must be JSON, with Content-Type: application/json."
+            request,
+            415,
+            "unsupported_media_type",
+            "The body must be JSON, with Content-Type: application/json; routes that take a file also read a form.",
         )
     errors = describe_all(found)
     detail = "; ".join(entry.message for entry in errors)
@@ -203,7 +214,7 @@ _EXAMPLES = {
     404: ("job_not_found", "There is no job 0199."),
     409: ("result_not_ready", "The job is running: 12 of 32 patches are done."),
     410: ("result_gone", "The job was canceled; it has no result."),
-    413: ("body_too_large", "The body must be at most 65536 bytes."),
+    413: ("body_too_large", "The body must be at most 8388608 bytes."),
     415: ("unsupported_media_type", "The body must be JSON, with Content-Type: application/json."),
     422: ("invalid_request", "width must be at most 65536 (got 1000000000)"),
     429: ("queue_full", "1000 jobs are waiting already"),

@@ -1,13 +1,11 @@
-"""What the gateway checks beyond the field rules of GenerateRequest: model, order, size, control characters."""
+"""What the gateway checks beyond the field rules of GenerateRequest: model, task, order, size, control characters."""
 
 import unicodedata
 from collections.abc import Sequence
 
-from canvas.grid import Extent, Grid
-from canvas.plan import choose_order
 from jobs.errors import UnknownModel
 from jobs.job import ModelInfo
-from jobs.request import GenerateRequest, OrderName
+from jobs.request import GenerateRequest, OrderName, Task
 from server.errors import InvalidRequest, NoWorker
 from server.wording import FieldError, field_error
 
@@ -33,6 +31,9 @@ def choose_model(models: Sequence[ModelInfo], name: str | None, default: str | N
 def check(request: GenerateRequest, model: ModelInfo, max_pixels: int) -> None:
     """Raises InvalidRequest naming every field that this model or this gateway cannot serve."""
     errors = [*_size_errors(request, max_pixels), *_prompt_errors(request.prompt)]
+    if request.resolved_task in (Task.IMAGE_ANIMATION, Task.TEXT_TO_VIDEO):
+        rule = f"cannot be {request.resolved_task}: this server's model does not make films yet"
+        errors.append(field_error("task", rule))
     if request.order is not OrderName.AUTO and request.order.value not in model.orders:
         rule = f"must be auto or one that model {model.name} was trained on: {', '.join(model.orders)}"
         errors.append(field_error("order", rule, request.order.value, ["auto", *model.orders]))
@@ -40,19 +41,15 @@ def check(request: GenerateRequest, model: ModelInfo, max_pixels: int) -> None:
         raise InvalidRequest(*errors)
 
 
-def resolve_order(request: GenerateRequest, model: ModelInfo) -> str:
-    """The order's name, with auto replaced by the quickest order of the model for this size."""
-    if request.order is not OrderName.AUTO:
-        return request.order.value
-    grid = Grid.from_pixels(request.width, request.height, model.patch_px)
-    return choose_order(grid, Extent(*model.extent), model.orders).name
-
-
 def _size_errors(request: GenerateRequest, max_pixels: int) -> list[FieldError]:
     pixels = request.width * request.height
     if pixels <= max_pixels:
         return []
-    rule = f"times height must be at most {max_pixels} pixels (got {request.width} x {request.height} = {pixels})"
+    size = f"{request.width} x {request.height} = {pixels}"
+    if request.extend is not None:
+        rule = f"must make a picture of at most {max_pixels} pixels (got {size})"
+        return [field_error("extend", rule, limit=max_pixels)]
+    rule = f"times height must be at most {max_pixels} pixels (got {size})"
     return [field_error("width", rule, limit=max_pixels)]
 
 

@@ -4,14 +4,20 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import body_too_large, internal_error
+from server.forms import FORM
 from server.metrics import Metrics
+from server.uploads import FILE_MAX_BYTES
 
 BODY_MAX_BYTES = 64 * 1024
+JSON_MAX_BYTES = 8 * 2**20  # with a picture in base64; parsing holds up the event loop, so larger ones come as forms
+FORM_MAX_BYTES = FILE_MAX_BYTES + 2**20
+TAKE_PICTURES = ("/generate", "/plan")
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 
@@ -64,7 +70,7 @@ class Gate:
                 self._metrics.answered(route, message["status"], time.perf_counter() - started)
             await send(message)
 
-        limited = _limited(receive, headers.get(b"content-length"))
+        limited = _limited(receive, headers.get(b"content-length"), _most_bytes(scope["path"], headers))
         try:
             await self._app(scope, limited, send_first_with_headers)
         except Exception:
@@ -79,20 +85,26 @@ def _request_id(offered: bytes) -> str:
     return offered.decode() if _SANE_REQUEST_ID.fullmatch(offered) else secrets.token_hex(8)
 
 
-def _limited(receive: Receive, content_length: bytes | None) -> Receive:
-    """`receive`, refusing to read more than BODY_MAX_BYTES, whether or not the length was announced."""
+def _most_bytes(path: str, headers: Mapping[bytes, bytes]) -> int:
+    if path not in TAKE_PICTURES:
+        return BODY_MAX_BYTES
+    return FORM_MAX_BYTES if headers.get(b"content-type", b"").lower().startswith(FORM.encode()) else JSON_MAX_BYTES
+
+
+def _limited(receive: Receive, content_length: bytes | None, most_bytes: int) -> Receive:
+    """`receive`, refusing to read more than that, whether or not the length was announced."""
     announced = int(content_length) if content_length and _DIGITS.fullmatch(content_length) else 0
     received = 0
 
     async def receive_limited() -> Message:
         nonlocal received
-        if announced > BODY_MAX_BYTES:
-            raise body_too_large(BODY_MAX_BYTES)
+        if announced > most_bytes:
+            raise body_too_large(most_bytes)
         message = await receive()
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
-            if received > BODY_MAX_BYTES:
-                raise body_too_large(BODY_MAX_BYTES)
+            if received > most_bytes:
+                raise body_too_large(most_bytes)
         return message
 
     return receive_limited

@@ -89,6 +89,15 @@ _FRAMES = (
 _STYLES = ("flat poster style", "vector illustration", "minimalist poster", "flat design", "layered landscape")
 
 
+_PANS = {
+    1: ("the camera pans right", "panning right", "a slow pan to the right", "the camera moves to the right"),
+    -1: ("the camera pans left", "panning left", "a slow pan to the left", "the camera moves to the left"),
+    0: ("a still camera", "static shot", "the camera does not move"),
+}
+_LAPSE = ("time-lapse", "fast clouds", "a time-lapse film")
+_PHOTOGRAPHED = ("a photo: {}", "photo of {}", "{}, photo", "photograph, {}", "{}, a photograph", "a photograph of {}")
+
+
 class _HasAttributes(Protocol):
     attributes: list[Attributes]
 
@@ -236,3 +245,23 @@ def caption(attributes: Attributes, seed: int) -> str:
 def captions(scenes: _HasAttributes, seed: int) -> list[str]:
     """One caption for every scene of a batch; scene i speaks with a voice of its own."""
     return [caption(attributes, seed * 1_000_003 + i) for i, attributes in enumerate(scenes.attributes)]
+
+
+def moving(text: str, pan: int, lapse: bool, seed: int) -> str:
+    """A caption with words for the motion of its film: mostly told, sometimes left open.
+
+    pan: 1 = the camera goes right, -1 = left, 0 = it stays.  lapse: time runs fast.
+    """
+    rng = random.Random(f"motion {seed}")
+    words = [text.removesuffix(".")]
+    if rng.random() < 0.8:
+        words.append(rng.choice(_PANS[pan]))
+    if lapse and rng.random() < 0.8:
+        words.append(rng.choice(_LAPSE))
+    return ", ".join(words)
+
+
+def photographed(text: str, seed: int) -> str:
+    """A caption with a word that says it is a photograph: what sets it apart from the drawn scenes."""
+    bare = text.removesuffix(".")
+    return random.Random(f"photo {seed}").choice(_PHOTOGRAPHED).format(bare[:1].lower() + bare[1:])

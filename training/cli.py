@@ -1,47 +1,78 @@
-"""`nuwa train` and `nuwa evaluate`: the recipe from the command line."""
+"""`nuwa train`: the recipe from the command line."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from safetensors.torch import load_file
 
 from model.config import PRESETS, ModelConfig
-from model.loader import load, save
+from model.loader import save
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from training.evaluate import evaluate_model
+from training.checkpoint import load_checkpoint
+from training.distributed import joined, own_seed, size
+from training.folders import DataError, FolderData
 from training.loop import RunSettings
+from training.plan import plan
+from training.text_table import read_table, words_file
 from training.tokenizer import TokenizerRecipe, train_tokenizer
 from training.transformer import TransformerRecipe, train_transformer, transformer_part
 
 train = typer.Typer(
     no_args_is_help=True,
     help="Train your own weights: first the tokenizer, then the transformer, then pack both into a folder.\n\n"
-    "Each run lives in a folder (checkpoint, curve.png, samples/) and goes on where it stopped with --resume.",
-)
-evaluate = typer.Typer(
-    no_args_is_help=False, help="Measure a folder of weights on scenes and photographs never trained on."
+    "Each run lives in a folder (checkpoint, curve.png, samples/) and goes on where it stopped with --resume.\n\n"
+    "On a GPU products are in bfloat16 and the code is compiled. Several GPUs: torchrun --nproc-per-node 8 -m cli.main "
+    "-- train ...",
 )
 
 Preset = Annotated[str, typer.Option(help=f"Size of the model: {', '.join(PRESETS)}.")]
 Run = Annotated[Path, typer.Option(help="Folder of this run.")]
-Hours = Annotated[float, typer.Option(min=0.0, help="Time to train, earlier parts of the same run included.")]
+Hours = Annotated[
+    float, typer.Option(min=0.0, help="Time to train, all included, earlier parts of the same run too; saves in time.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves the choice to torch.")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Stop after so many steps, if time has not run out before.")]
+Data = Annotated[
+    str, typer.Option(help="scenes: endless rendered landscapes. Or a folder of your own pictures to train on instead.")
+]
+Photos = Annotated[
+    Path | None, typer.Option(help="Folder of pictures to mix in with the scenes. Some are held out for the figures.")
+]
+PartMb = Annotated[
+    float | None, typer.Option("--shard-mb", min=0.1, help="Write checkpoints in parts of at most so many MiB.")
+]
+Text = Annotated[
+    Path,
+    typer.Option(help="Folder of weights whose table of words to use, or one written by training.text_table."),
+]
+SHIPPED = Path("checkpoints/tiny")
+TOKENIZER_SIDE_PX = 640  # larger pictures are shrunk to it: crops of 96 px of a large one would show hardly a thing
+TRANSFORMER_SIDE_PX = 2048
 
 
-def _device(name: str, threads: int) -> torch.device:
-    if threads:
-        torch.set_num_threads(threads)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+@contextmanager
+def _devices(device: str, threads: int) -> Iterator[torch.device]:
+    """The device to train on; what is wrong with device or pictures is said in one line."""
+    try:
+        with joined(device, threads) as own:
+            yield own
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _pictures(data: str, photos: Path | None, side_max: int) -> tuple[FolderData | None, bool]:
+    """Pictures of one's own, or None; and whether scenes are trained on too."""
+    if data != "scenes" and photos is not None:
+        raise typer.BadParameter("--data FOLDER trains on that folder alone; --photos goes with --data scenes")
+    folder = photos if data == "scenes" else Path(data)
+    return None if folder is None else FolderData(folder, side_max), data == "scenes"
 
 
 def _preset(name: str) -> ModelConfig:
@@ -50,13 +81,21 @@ def _preset(name: str) -> ModelConfig:
     return PRESETS[name]
 
 
+def _averaged(run: Path, option: str) -> dict[str, torch.Tensor]:
+    """The averaged weights of a run."""
+    try:
+        return load_checkpoint(run)["average"]
+    except FileNotFoundError as error:
+        raise typer.BadParameter(f"{error}; train it first", param_hint=option) from error
+
+
 def _restore(config: ModelConfig, run: Path) -> Tokenizer:
     """The tokenizer of a run, with averaged weights."""
-    path = run / "last.pt"
-    if not path.exists():
-        raise typer.BadParameter(f"{path} does not exist; train a tokenizer first", param_hint="--tokenizer")
     tokenizer = Tokenizer(config.tokenizer)
-    tokenizer.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+    try:
+        tokenizer.load_state_dict(_averaged(run, "--tokenizer"))
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{run} is not of preset {config.name}", param_hint="--tokenizer") from error
     return tokenizer.eval()
 
 
@@ -65,14 +104,14 @@ def tokenizer_command(
     run: Run = Path("runs/tokenizer"),
     preset: Preset = "tiny",
     hours: Hours = 0.5,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder of photographs to mix in, and to hold some out of.")
-    ] = None,
+    data: Data = "scenes",
+    photos: Photos = None,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 24,
+    batch: Annotated[int, typer.Option(min=1, help="Crops per step and process.")] = 24,
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = 200,
     steps: Steps = None,
     resume: Resume = False,
+    shard_mb: PartMb = None,
     device: Device = "auto",
     threads: Threads = 0,
     seed: int = 0,
@@ -81,51 +120,84 @@ def tokenizer_command(
 
     Example: nuwa train tokenizer --hours 0.5 --photos my-photographs
     """
-    settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps)
-    recipe = TokenizerRecipe(batch=batch)
-    train_tokenizer(_preset(preset), settings, recipe, photos, _device(device, threads), seed)
+    config = _preset(preset)
+    settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
+    with _devices(device, threads) as own:
+        pictures, scenes = _pictures(data, photos, TOKENIZER_SIDE_PX)
+        recipe = TokenizerRecipe(batch=batch)
+        recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
+        train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed))
 
 
 @train.command("transformer")
 def transformer_command(
     run: Run = Path("runs/transformer"),
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
-    text: Annotated[
-        Path, typer.Option(help="Folder of text.safetensors and tokenizer.json from training.text_table.")
-    ] = Path("data/text"),
+    text: Text = SHIPPED,
     preset: Preset = "tiny",
     hours: Hours = 1.0,
+    data: Data = "scenes",
+    photos: Photos = None,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    patches: Annotated[int, typer.Option(min=1, help="Patches per step, over all pictures of a batch.")] = 96,
+    patches: Annotated[
+        int, typer.Option(min=1, help="Patches per step and process, over all pictures of a batch.")
+    ] = TransformerRecipe.patches_per_step,
     schedule: Annotated[
         str, typer.Option(help="canvas: one step per batch. patch: the paper's render and optimise.")
     ] = ("canvas"),
     sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = 300,
     steps: Steps = None,
     resume: Resume = False,
+    shard_mb: PartMb = None,
     device: Device = "auto",
     threads: Threads = 0,
     seed: int = 0,
 ) -> None:
-    """Train the transformer on the tokens of scenes and their captions.
+    """Train the transformer on the tokens of pictures and their captions.
 
     Example: nuwa train transformer --hours 2 --resume
     """
     if schedule not in {"canvas", "patch"}:
         raise typer.BadParameter(f"{schedule!r} is neither canvas nor patch", param_hint="--schedule")
     config = _preset(preset)
-    settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps)
+    settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     recipe = replace(TransformerRecipe(), patches_per_step=patches, schedule=schedule)
-    train_transformer(
-        config,
-        _restore(config, tokenizer),
-        load_file(text / "text.safetensors"),
-        text / "tokenizer.json",
-        settings,
-        recipe,
-        _device(device, threads),
-        seed,
-    )
+    with _devices(device, threads) as own:
+        if schedule == "patch" and size() > 1:
+            raise typer.BadParameter("patch takes a step per patch: one process only", param_hint="--schedule")
+        pictures, scenes = _pictures(data, photos, TRANSFORMER_SIDE_PX)
+        recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
+        train_transformer(
+            config,
+            _restore(config, tokenizer),
+            *_text(text, config),
+            settings,
+            recipe,
+            own,
+            own_seed(seed),
+            None if pictures is None else pictures.split(held_out=False).captioned(),
+        )
+
+
+def _text(folder: Path, config: ModelConfig) -> tuple[dict[str, torch.Tensor], Path]:
+    """The table of words and the word pieces' file."""
+    try:
+        return read_table(folder, config.transformer.text_dim), words_file(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error), param_hint="--text") from error
+
+
+@train.command("plan")
+def plan_command(
+    preset: Annotated[str | None, typer.Option(help=f"One of {', '.join(PRESETS)}; left out: all but nano.")] = None,
+    patches: Annotated[int, typer.Option(min=1, help="Patches per step and GPU.")] = TransformerRecipe.patches_per_step,
+) -> None:
+    """Say what training takes on a GPU before trying: parameters, memory, arithmetic, time per step.
+
+    Example: nuwa train plan --preset base --patches 64
+    """
+    names = [name for name in PRESETS if name != "nano"] if preset is None else [preset]
+    typer.echo(plan([_preset(name) for name in names], patches))
 
 
 @train.command("pack")
@@ -133,35 +205,13 @@ def pack_command(
     out: Annotated[Path, typer.Option(help="Folder of weights to write, as `nuwa serve` reads it.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
     transformer: Annotated[Path, typer.Option(help="Folder of the transformer's run.")] = Path("runs/transformer"),
-    text: Annotated[Path, typer.Option(help="Folder of the word pieces' tokenizer.json.")] = Path("data/text"),
+    text: Text = SHIPPED,
     preset: Preset = "tiny",
 ) -> None:
     """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json."""
     config = _preset(preset)
     parts = Transformer(config)
-    state = torch.load(transformer / "last.pt", map_location="cpu", weights_only=True)["average"]
-    parts.load_state_dict(transformer_part(state))
-    save(out, config, _restore(config, tokenizer), parts, text / "tokenizer.json")
+    parts.load_state_dict(transformer_part(_averaged(transformer, "--transformer")))
+    save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")
-
-
-@evaluate.callback(invoke_without_command=True)
-def evaluate_command(
-    weights: Annotated[Path, typer.Option(help="Folder of weights.")] = Path("checkpoints/tiny"),
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder of photographs; a quarter of its sources is held out.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the figures here as JSON.")] = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-) -> None:
-    """Measure a folder of weights: tokenizer PSNR and codes used, transformer loss, seconds per picture.
-
-    Example: nuwa evaluate --weights checkpoints/tiny --photos my-photographs
-    """
-    rows = evaluate_model(load(weights, _device(device, threads)), photos)
-    for row in rows:
-        typer.echo(f"{row['name']:<34} {row['value']:>10.4g} {row['unit']}")
-    if out is not None:
-        out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

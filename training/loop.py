@@ -1,13 +1,14 @@
 """The train loop that tokenizer and transformer share: time budget, resume, progress bar, averaged weights, curve and
 samples.
 
-A run lives in a folder: last.pt (everything needed to go on), curve.png, samples/*.png, log.csv.
+A run lives in a folder: last.pt (everything needed to go on), curve.png, samples/*.png, log.csv. Several processes may
+share a run (training/distributed.py).
 """
 
 import csv
 import math
-import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,12 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from training.distributed import agree, average_gradients, rank, share
 from training.optimizer import build_optimizers
 
 CHECKPOINT_EVERY_S = 120
+FIRST_REPORT_AT = 0.1  # share of the budget
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class RunSettings:
     """How long and how hard to train."""
 
     folder: Path
-    hours: float = 0.5
+    hours: float = 0.5  # of wall clock, drawing pictures, evaluating and saving included
     lr: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 20
@@ -42,22 +46,37 @@ class RunSettings:
     sample_every: int = 200  # steps
     resume: bool = False
     max_steps: int | None = None
+    part_mb: float | None = None  # largest file of a checkpoint in MiB; None = one file
 
 
 class Trainer:
-    """Runs `loss(step)` until the budget is spent; `evaluate()` and `sample(path)` use the averaged weights."""
+    """Runs `loss(step)` until the budget is spent; `evaluate()` and `sample(path)` use the averaged weights.
+
+    Time counts from here on, added to that of the run's earlier parts.
+    """
 
     def __init__(self, model: nn.Module, settings: RunSettings) -> None:
+        self._started = time.monotonic()
+        self._spent_before_s = 0.0
+        self._steps_s: deque[float] = deque(maxlen=50)  # how long the latest steps took
+        self._report_s: float | None = None  # how long the last one took, if there was one
+        self._save_s = 0.0
         self.model = model
+        self.device = next(model.parameters()).device
         self.settings = settings
         self.optimizers = build_optimizers(model, settings.lr, settings.weight_decay)
-        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         self.step = 0
-        self.spent_s = 0.0
         self.history: list[dict[str, float]] = []
         settings.folder.mkdir(parents=True, exist_ok=True)
-        if settings.resume and (settings.folder / "last.pt").exists():
+        share(model.state_dict().values())
+        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        if settings.resume and has_checkpoint(settings.folder):
             self._load()
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of wall clock that the run has had."""
+        return self._spent_before_s + time.monotonic() - self._started
 
     def run(
         self,
@@ -65,41 +84,62 @@ class Trainer:
         evaluate: Callable[[], dict[str, float]] | None = None,
         sample: Callable[[Path], None] | None = None,
     ) -> dict[str, float]:
-        """Train. loss(step) returns the scalar to minimise and figures to show; returns the last row of the history."""
-        s = self.settings
+        """Train. loss(step) returns the scalar to minimise and figures to show; returns the last row of the history.
+
+        Ends in time for the last report and the last checkpoint. Of several processes the first one's clock counts, its
+        figures are shown, and it alone evaluates and writes.
+        """
+        s, first = self.settings, rank() == 0
         budget_s = s.hours * 3600
-        bar = tqdm(total=round(budget_s), initial=round(self.spent_s), unit="s", dynamic_ncols=True, desc=s.folder.name)
-        last_saved = time.monotonic()
+        begun_s = saved_s = self.spent_s
+        bar = tqdm(
+            total=round(budget_s),
+            initial=round(self.spent_s),
+            unit="s",
+            dynamic_ncols=True,
+            desc=s.folder.name,
+            disable=not first,
+        )
         shown: dict[str, float] = {}
-        while self.spent_s < budget_s and (s.max_steps is None or self.step < s.max_steps):
+        while s.max_steps is None or self.step < s.max_steps:
+            progress = agree(self._progress(budget_s), self.device)
+            if progress >= 1:
+                break
             started = time.monotonic()
-            factor = self._set_learning_rate(self.spent_s / budget_s)
+            rate = self._set_learning_rate(progress)
             value, figures = loss(self.step)
             if value.requires_grad:  # a loss that has taken its own optimiser steps returns a plain number
                 self.update(value)
             figures = {"loss": float(value.detach()), **figures}
             shown = {k: 0.95 * shown.get(k, v) + 0.05 * v for k, v in figures.items()}
             self.step += 1
-            self.spent_s += time.monotonic() - started
+            self._steps_s.append(time.monotonic() - started)
+            if not first:
+                continue
             bar.n = min(round(self.spent_s), round(budget_s))
             bar.set_postfix({"step": self.step, **{k: f"{v:.4g}" for k, v in shown.items()}}, refresh=False)
             bar.refresh()
-            if self.step % 10 == 0:
-                self.history.append({"step": self.step, "seconds": self.spent_s, "lr": s.lr * factor, **shown})
-            if self.step % s.sample_every == 0:
+            # The first report tells how long the last one will take, so it must come early.
+            unmeasured = self._report_s is None and self.spent_s - begun_s > FIRST_REPORT_AT * budget_s
+            report = self.step % s.sample_every == 0 or unmeasured
+            if self.step % 10 == 0 or report:
+                self.history.append({"step": self.step, "seconds": self.spent_s, "lr": rate, **shown})
+            if report:
                 self._report(evaluate, sample)
-            if time.monotonic() - last_saved > CHECKPOINT_EVERY_S:
+            if self.spent_s - saved_s > CHECKPOINT_EVERY_S:
                 self.save()
-                last_saved = time.monotonic()
+                saved_s = self.spent_s
         bar.close()
         self.history.append({"step": self.step, "seconds": self.spent_s, "lr": 0.0, **shown})
-        self._report(evaluate, sample)
-        self.save()
+        if first:
+            self._report(evaluate, sample)
+            self.save()
         return self.history[-1]
 
     def update(self, value: Tensor) -> None:
         """One optimiser step on a loss, and the average moves along."""
         value.backward()
+        average_gradients(self.model.parameters())
         clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -115,43 +155,51 @@ class Trainer:
         return self.average
 
     def save(self) -> None:
+        started = time.monotonic()
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "average": self.average,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "step": self.step,
             "spent_s": self.spent_s,
+            "report_s": self._report_s,
             "history": self.history,
         }
-        path = self.settings.folder / "last.pt"
-        torch.save(state, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        save_checkpoint(self.settings.folder, state, self.settings.part_mb)
+        self._save_s = time.monotonic() - started
 
     def _load(self) -> None:
-        device = next(self.model.parameters()).device
-        state = torch.load(self.settings.folder / "last.pt", map_location=device, weights_only=True)
+        state = load_checkpoint(self.settings.folder, self.device)
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.spent_s, self.history = state["step"], state["spent_s"], state["history"]
+        self.step, self._spent_before_s, self.history = state["step"], state["spent_s"], state["history"]
+        self._report_s = state.get("report_s")  # runs begun before it was measured lack it
+
+    def _progress(self, budget_s: float) -> float:
+        """Share of the time for steps that is spent; 1 or more when no further step fits beside report and saving."""
+        usable_s = budget_s - (self._report_s or 0.0) - 2 * self._save_s - max(self._steps_s, default=0.0)
+        return self.spent_s / usable_s if usable_s > 0 else 1.0
 
     def _set_learning_rate(self, progress: float) -> float:
+        """Warm-up, then constant, then linearly to zero. Returns the rate."""
         s = self.settings
         warm = min(1.0, (self.step + 1) / s.warmup_steps)
         decay = 1.0 if progress < s.decay_from else max(0.0, (1 - progress) / (1 - s.decay_from))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = s.lr * warm * decay
-        return warm * decay
+        return s.lr * warm * decay
 
     def _report(self, evaluate: Callable[[], dict[str, float]] | None, sample: Callable[[Path], None] | None) -> None:
         """Evaluate and draw with the averaged weights, then go on with the others."""
+        started = time.monotonic()
         current = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         self.model.eval()
         with torch.no_grad():
-            if evaluate is not None and self.history:
+            if evaluate is not None:
                 self.history[-1].update(evaluate())
             if sample is not None:
                 (self.settings.folder / "samples").mkdir(exist_ok=True)
@@ -164,6 +212,7 @@ class Trainer:
             writer = csv.DictWriter(file, keys)
             writer.writeheader()
             writer.writerows(self.history)
+        self._report_s = time.monotonic() - started
 
 
 def draw_curve(history: list[dict[str, float]], path: Path) -> None:

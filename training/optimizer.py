@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives all singular values towards 1 in five steps
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives all singular values towards 1
+NEWTON_SCHULZ_STEPS = 5
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrix: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
     """[A, B] -> the nearest matrix with singular values of about 1, [A, B]."""
     a, b, c = NEWTON_SCHULZ
     x = matrix.bfloat16() if matrix.is_cuda else matrix

@@ -7,10 +7,9 @@ encoder and averaging its last layer (Model2Vec's recipe) was measured beside it
 
     python -m training.text_table --source FOLDER --out data/text
 
-Reading it back:
-    table = load_file("data/text/text.safetensors")
-    tokenizer = Tokenizer.from_file("data/text/tokenizer.json")
-    ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+A folder of weights carries the table and the word pieces too; read_table and words_file read either.
+    table = read_table(Path("checkpoints/tiny"), 96)
+    ids = Tokenizer.from_file(str(words_file(Path("checkpoints/tiny")))).encode(prompt, add_special_tokens=False).ids
     states = table["embeddings"][ids].float() * table["scales"][ids, None]  # [S, D]
 """
 
@@ -19,6 +18,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -85,6 +85,31 @@ def build(source_folder: Path, out_folder: Path, dims: int = DIMS, sha256: str =
     packed = save({"embeddings": embeddings, "scales": scales}, metadata={"source_sha256": sha256})
     (out_folder / "text.safetensors").write_bytes(packed)
     tokenizer.save(str(out_folder / "tokenizer.json"), pretty=False)
+
+
+def read_table(folder: Path, dims: int) -> dict[str, Tensor]:
+    """The first `dims` directions, which vary most, of the table in a folder that `build` wrote or of weights.
+
+    Returns embeddings [V, dims] int8 and scales [V] float32.
+    Raises FileNotFoundError when the folder holds neither, ValueError when the table has fewer dims.
+    """
+    built, weights = folder / "text.safetensors", folder / "transformer.safetensors"
+    if not built.exists() and not weights.exists():
+        raise FileNotFoundError(f"{folder} holds neither text.safetensors nor a transformer's weights")
+    names = ("embeddings", "scales") if built.exists() else ("text.table", "text.scales")
+    with safe_open(built if built.exists() else weights, "pt") as file:
+        embeddings, scales = (file.get_tensor(name) for name in names)
+    if embeddings.shape[1] < dims:
+        raise ValueError(f"the table in {folder} has {embeddings.shape[1]} dims, this model needs {dims}")
+    return {"embeddings": embeddings[:, :dims].contiguous(), "scales": scales.float()}
+
+
+def words_file(folder: Path) -> Path:
+    """The word pieces' file beside either kind of table. Raises FileNotFoundError."""
+    for name in ("words.json", "tokenizer.json"):
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(f"{folder} holds neither words.json nor tokenizer.json")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
-"""Trains the tokenizer: reconstruction of rendered scenes, and of photographs when a folder of them is given."""
+"""Trains the tokenizer: reconstruction of rendered scenes, of pictures of one's own, or of both."""
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
-from training.datasets import PicturePool, held_out_scenes, split_photos, to_float
+from training.datasets import PicturePool, held_out_scenes, to_float
+from training.device import autocast, compile_on_gpu
+from training.folders import FolderData
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
 
@@ -20,7 +23,8 @@ class TokenizerRecipe:
 
     batch: int = 24
     crop_px: int = 96
-    photo_share: float = 0.2
+    pictures_share: float = 0.2  # of the crops, for pictures of one's own beside the scenes; 1 = no scenes at all
+    scales: tuple[float, ...] = (1.0,)  # that one's own pictures are seen at
     pictures: int = 128  # rendered pictures that crops are cut from at any time
     squared: float = 4.0  # weight of the squared error beside the absolute one
     gradient: float = 1.0  # weight of the error of horizontal and vertical differences: keeps edges and stars
@@ -49,18 +53,19 @@ def psnr(output: Tensor, target: Tensor) -> float:
     return float((10 * torch.log10(4 / error)).mean())
 
 
+def gradient_strength(pixels: Tensor) -> Tensor:
+    """Mean gradient magnitude of [..., H, W], a scalar."""
+    across, down = pixels.diff(dim=-1)[..., :-1, :], pixels.diff(dim=-2)[..., :-1]
+    return (across.square() + down.square()).sqrt().mean()
+
+
 def sharpness(output: Tensor, target: Tensor) -> float:
     """Mean gradient magnitude of the output over that of the target: 1 = edges as strong as they were, 0 = gone."""
-
-    def strength(x: Tensor) -> Tensor:
-        across, down = x.diff(dim=-1)[..., :-1, :], x.diff(dim=-2)[..., :-1]
-        return (across.square() + down.square()).sqrt().mean()
-
-    return float(strength(output) / strength(target))
+    return float(gradient_strength(output) / gradient_strength(target).clamp_min(1e-6))
 
 
 def reconstruct(tokenizer: Tokenizer, pixels: Tensor) -> Tensor:
-    """Encode and decode pictures one by one; sides are cropped to multiples of 8."""
+    """Encode and decode pictures one by one; sides must be multiples of the tokenizer's factor."""
     return torch.cat([tokenizer.decode(tokenizer.encode(p[None])) for p in pixels])
 
 
@@ -69,44 +74,95 @@ def crop_to_multiple(picture: Tensor, of: int) -> Tensor:
     return picture[:, : picture.shape[1] // of * of, : picture.shape[2] // of * of]
 
 
+class Crops:
+    """Batches of crops, of scenes and of pictures of one's own: each crop is one of these with probability `share`."""
+
+    def __init__(
+        self, recipe: TokenizerRecipe, pictures: FolderData | None, share: float, device: torch.device, seed: int
+    ) -> None:
+        self._recipe, self._pictures, self._share, self._device = recipe, pictures, share, device
+        self._random = random.Random(seed)
+        self._scenes = PicturePool(seed, device, [], 0.0, recipe.pictures) if share < 1 else None
+
+    def next(self, step: int) -> Tensor:
+        """[batch, 3, crop_px, crop_px] float32 in [-1, 1]."""
+        count, side = self._recipe.batch, self._recipe.crop_px
+        own = sum(self._random.random() < self._share for _ in range(count)) if self._scenes else count
+        parts = []
+        if own and self._pictures is not None:
+            drawn = [self._pictures.random_crop(self._random, side, side, self._recipe.scales)[0] for _ in range(own)]
+            parts.append(to_float(torch.stack(drawn).to(self._device)))
+        if self._scenes and own < count:
+            if step % 4 == 0:
+                self._scenes.renew(2)
+            parts.append(self._scenes.crops(count - own, side))
+        return torch.cat(parts)
+
+
 def train_tokenizer(
     config: ModelConfig,
     settings: RunSettings,
     recipe: TokenizerRecipe,
-    photos: Path | None,
+    pictures: FolderData | None,
     device: torch.device,
     seed: int = 0,
 ) -> Tokenizer:
-    """Returns the tokenizer with averaged weights, in evaluation mode; its run is kept in settings.folder."""
+    """Returns the tokenizer with averaged weights, in evaluation mode; its run is kept in settings.folder.
+
+    pictures: of one's own, as large a share of the crops as the recipe says; some are held out for the figures.
+    Raises folders.DataError when there are too few of them.
+    """
+    share = recipe.pictures_share if pictures else 0.0
+    own_train = pictures.split(held_out=False) if pictures else None
+    own_test = pictures.split(held_out=True) if pictures else None
     torch.manual_seed(seed)
     tokenizer = Tokenizer(config.tokenizer).to(device, memory_format=torch.channels_last)
     tokenizer.adamw = {"encoder.stem", "decoder.head"}  # type: ignore[assignment]
     trainer = Trainer(tokenizer, settings)
-    train_photos, test_photos = split_photos(photos) if photos else ({}, {})
-    pool = PicturePool(seed + trainer.step, device, list(train_photos.values()), recipe.photo_share, recipe.pictures)
-    scenes = held_out_scenes(16, 256, 256, device)
-    test = [to_float(crop_to_multiple(p, 8)).to(device) for p in list(test_photos.values())[:16]]
+    compile_on_gpu(device, tokenizer)
+    crops = Crops(recipe, own_train, share, device, seed + trainer.step)
+    scenes = list(held_out_scenes(16, 256, 256, device)) if share < 1 else []
+    test = held_out_pictures(own_test, config.tokenizer.factor, device) if own_test else []
+    chooser = random.Random(0)
+    cut = [to_float(own_test.random_crop(chooser, 256, 256)[0]).to(device) for _ in range(6)] if own_test else []
+    sheet = torch.stack((scenes or cut)[:6])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        if step % 4 == 0:
-            pool.renew(2)
-        pixels = pool.crops(recipe.batch, recipe.crop_px)
-        output = tokenizer(pixels)
+        pixels = crops.next(step)
+        with autocast(device):
+            output = tokenizer(pixels)
+        output = output.float()
         return reconstruction_loss(output, pixels, recipe), {"train_psnr": psnr(output.detach(), pixels)}
 
     def evaluate() -> dict[str, float]:
-        output = reconstruct(tokenizer, scenes)
-        figures = {"scene_psnr": psnr(output, scenes), "sharpness": sharpness(output, scenes)}
-        if test:
-            figures["photo_psnr"] = sum(psnr(reconstruct(tokenizer, p[None]), p[None]) for p in test) / len(test)
-        tokens = tokenizer.encode(scenes)
-        figures["codes_used"] = tokens.unique().numel() / config.tokenizer.codebook_size
+        figures = {}
+        for name, originals in (("photo", test), ("scene", scenes)):  # the last ones count for the other figures
+            if originals:
+                tokens = [tokenizer.encode(p[None]) for p in originals]
+                drawn = [tokenizer.decode(t) for t in tokens]
+                pairs = [(d, p[None]) for d, p in zip(drawn, originals, strict=True)]
+                figures[f"{name}_psnr"] = sum(psnr(d, p) for d, p in pairs) / len(pairs)
+                strengths = torch.stack([torch.stack([gradient_strength(x) for x in pair]) for pair in pairs]).sum(0)
+                figures["sharpness"] = float(strengths[0] / strengths[1].clamp_min(1e-6))
+                used = torch.cat([t.flatten() for t in tokens]).unique().numel()
+                figures["codes_used"] = used / config.tokenizer.codebook_size
         return figures
 
     def sample(path: Path) -> None:
-        originals = scenes[:6]
-        save_sheet(torch.cat([originals, reconstruct(tokenizer, originals)]), path, columns=6)
+        save_sheet(torch.cat([sheet, reconstruct(tokenizer, sheet)]), path, columns=len(sheet))
 
     trainer.run(loss, evaluate, sample)
     tokenizer.load_state_dict(trainer.averaged())
     return tokenizer.eval()
+
+
+def held_out_pictures(pictures: FolderData, factor: int, device: torch.device, most: int = 16) -> list[Tensor]:
+    """The first pictures that are at least one token large, [3, H, W] in [-1, 1], sides cropped to multiples of it."""
+    found: list[Tensor] = []
+    for _, picture in pictures:
+        cropped = crop_to_multiple(picture, factor)
+        if cropped.numel():
+            found.append(to_float(cropped).to(device))
+        if len(found) == most:
+            break
+    return found

@@ -5,7 +5,6 @@ the paper's render and optimise, one step per patch, contexts detached and one s
 """
 
 import random
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,8 @@ from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS
 from training.loop import RunSettings, Trainer
-from training.scenes import render, sample_scenes
 from training.sheets import save_sheet
+from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
 
 SAMPLE_PROMPTS = (
     "snowy mountains at sunset with a lake",
@@ -44,82 +43,32 @@ SAMPLE_PROMPTS = (
 
 @dataclass(frozen=True)
 class TransformerRecipe:
-    """What the transformer sees."""
+    """What the transformer sees, and how often."""
 
-    # canvas (rows, columns) in patches, window (rows, columns) of it that is trained on, share of the steps
-    shapes: tuple[tuple[tuple[int, int], tuple[int, int], float], ...] = (
-        ((4, 4), (4, 4), 0.30),
-        ((4, 8), (4, 8), 0.36),
-        ((4, 6), (4, 6), 0.10),
-        ((4, 16), (4, 8), 0.08),
-        ((8, 8), (4, 8), 0.06),
-        ((8, 4), (8, 4), 0.05),
-        ((3, 4), (3, 4), 0.05),
-    )
-    patches_per_step: int = 96
-    order_shares: tuple[float, ...] = (0.5, 0.3, 0.1, 0.1)  # of config.orders
+    windows: tuple[Window, ...] = WINDOWS
+    patches_per_step: int = 64
+    order_shares: tuple[float, ...] = (0.4, 0.3, 0.15, 0.15)  # of config.orders
     text_dropout: float = 0.1
     captions_per_step: int = 32  # for the attribute probe
     probe_weight: float = 0.2
     place_dropout: float = 0.1
-    reuse: float = 0.5  # share of the steps that take an earlier batch again, in another order and with other captions
+    pictures_share: float = 0.08  # of the steps, for pictures of one's own beside the scenes
+    reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     schedule: str = "canvas"
 
 
-@dataclass(frozen=True)
-class TokenBatch:
-    """Windows of canvases: tokens [B, rows * m, columns * m], their places [N, 4] on the canvas, what they show."""
-
-    tokens: Tensor
-    rows: int
-    columns: int
-    place: Tensor
-    attributes: list[Attributes]
-
-
-class TokenSource:
-    """Renders scenes, encodes them, and gives batches; keeps the latest for reuse."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, config: ModelConfig, recipe: TransformerRecipe, device: torch.device, seed: int
-    ) -> None:
-        self._tokenizer, self._config, self._recipe, self._device = tokenizer, config, recipe, device
-        self._random = random.Random(seed)
-        self._kept: deque[TokenBatch] = deque(maxlen=1500)
-
-    def next(self) -> TokenBatch:
-        if len(self._kept) >= 16 and self._random.random() < self._recipe.reuse:
-            return self._random.choice(self._kept)
-        shares = [share for _, _, share in self._recipe.shapes]
-        canvas, window, _ = self._random.choices(self._recipe.shapes, shares)[0]
-        batch = self.render(canvas, window, self._random.randrange(HELD_OUT_SEEDS))
-        self._kept.append(batch)
-        return batch
-
-    @torch.no_grad()
-    def render(self, canvas: tuple[int, int], window: tuple[int, int], seed: int) -> TokenBatch:
-        px, (rows, columns) = self._config.patch_px, window
-        count = max(1, self._recipe.patches_per_step // (rows * columns))
-        picker = random.Random(seed)
-        top, left = picker.randrange(canvas[0] - rows + 1), picker.randrange(canvas[1] - columns + 1)
-        scenes = sample_scenes(count, seed, aspect=canvas[1] / canvas[0], device=self._device)
-        box = (top * px, left * px, (top + rows) * px, (left + columns) * px)
-        pixels = render(scenes, (canvas[0] * px, canvas[1] * px), box=box)
-        tokens = torch.cat([self._tokenizer.encode(p[None]) for p in pixels])
-        place = [
-            [(top + r) / canvas[0], (top + r + 1) / canvas[0], (left + c) / canvas[1], (left + c + 1) / canvas[1]]
-            for r in range(rows)
-            for c in range(columns)
-        ]
-        return TokenBatch(tokens, rows, columns, torch.tensor(place, device=self._device), list(scenes.attributes))
-
-
 def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:
-    """Canvas tokens [B, rows * m, columns * m] -> patches in index order, each in scan order, [B, N, M]."""
+    """Canvas tokens [B, F, rows * m, columns * m] -> patches in index order, each in scan order, [B, N, M]."""
     m = transformer.config.patch_tokens
-    patches = tokens.unflatten(1, (rows, m)).unflatten(3, (columns, m)).permute(0, 1, 3, 2, 4).flatten(1, 2).flatten(2)
+    cells = tokens.unflatten(2, (rows, m)).unflatten(4, (columns, m))  # [B, F, rows, m, columns, m]
+    patches = cells.permute(0, 1, 2, 4, 3, 5).flatten(1, 3).flatten(2)
     steps = transformer.scans[order].steps
     return patches[:, :, steps[:, 0] * m + steps[:, 1]]
+
+
+def batch_grid(batch: TokenBatch) -> Grid:
+    """The grid of a batch's windows; its patches have no size in pixels here."""
+    return Grid(batch.frames, batch.rows, batch.columns, 1)
 
 
 def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -157,13 +106,13 @@ class CanvasLoss:
 
     def __init__(self, transformer: Transformer, words: WordPieces, device: torch.device) -> None:
         self.transformer, self.words, self.device = transformer, words, device
-        self._tables: dict[tuple[int, int, str], tuple[Tensor, Tensor]] = {}
+        self._tables: dict[tuple[Grid, str], tuple[Tensor, Tensor]] = {}
 
-    def table(self, rows: int, columns: int, order: str) -> tuple[Tensor, Tensor]:
-        key = (rows, columns, order)
+    def table(self, grid: Grid, order: str) -> tuple[Tensor, Tensor]:
+        key = (grid, order)
         if key not in self._tables:
-            grid = Grid(1, rows, columns, 1)
-            self._tables[key] = nearby_table(grid, order, Extent(*self.transformer.config.extent), self.device)
+            extent = Extent(*self.transformer.config.extent).within(grid)
+            self._tables[key] = nearby_table(grid, order, extent, self.device)
         return self._tables[key]
 
     def __call__(
@@ -171,11 +120,9 @@ class CanvasLoss:
     ) -> Tensor:
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
-        index, corners = self.table(batch.rows, batch.columns, order)
+        index, corners = self.table(batch_grid(batch), order)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits = self.transformer(
-                patches, self.words(prompts).to(self.device), order, index, corners, place.expand(len(patches), -1, -1)
-            )
+            logits = self.transformer(patches, self.words(prompts).to(self.device), order, index, corners, place)
         return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
 
     def render_and_optimise(
@@ -184,10 +131,10 @@ class CanvasLoss:
         """The paper's schedule: predict a patch from detached contexts, step at once, keep its states for later."""
         model, m = self.transformer, self.transformer.config.patch_tokens
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, model, order)
-        index, corners = self.table(batch.rows, batch.columns, order)
+        grid = batch_grid(batch)
+        index, corners = self.table(grid, order)
         offsets = (corners[index.clamp_min(0)] - corners[:, None]) * torch.tensor([1, m, m], device=self.device)
         turn = rotary_angles(offsets.float(), model.config.head_dim)
-        grid = Grid(1, batch.rows, batch.columns, 1)
         ids = self.words(prompts).to(self.device)
         pool: dict[int, tuple[Tensor, Tensor]] = {}
         losses = []
@@ -207,8 +154,7 @@ class CanvasLoss:
                     [text_v, *(t[layer] for _, t in near)], 2
                 )
 
-            place = batch.place[i].expand(len(patches), -1)
-            x = model.embed(patches[:, i], model.conditions(order, place, text[:, 0]))
+            x = model.embed(patches[:, i], model.conditions(order, batch.place[:, i], text[:, 0]))
             hidden, k, v = model.patch_pass(x, [order] * len(patches), memory, mask)
             loss = F.cross_entropy(model.logits(hidden[:, :-1]).flatten(0, 1), patches[:, i].flatten())
             trainer.update(loss)
@@ -226,10 +172,12 @@ def train_transformer(
     recipe: TransformerRecipe,
     device: torch.device,
     seed: int = 0,
+    pictures: CaptionedCrops | None = None,
 ) -> Transformer:
     """Returns the transformer with averaged weights, in evaluation mode; its run is kept in settings.folder.
 
-    text_table: "embeddings" int8 [V, text_dim] and "scales" [V] of training/text_table.py.
+    text_table: "embeddings" int8 [V, text_dim] and "scales" [V] of training/text_table.py.  pictures: of one's own,
+    mixed in as often as the recipe says.
     """
     torch.manual_seed(seed)
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
@@ -242,17 +190,32 @@ def train_transformer(
     trained.adamw = {"probe", *(f"transformer.{name}" for name in transformer.adamw)}  # type: ignore[assignment]
     trainer = Trainer(trained, settings)
     words = WordPieces(words_file, config.transformer.text_tokens)
-    source = TokenSource(tokenizer, config, recipe, device, seed + trainer.step)
+    source = TokenSource(
+        tokenizer,
+        config,
+        device,
+        seed + trainer.step,
+        windows=recipe.windows,
+        patches=recipe.patches_per_step,
+        reuse=recipe.reuse,
+        pictures=pictures,
+        pictures_share=recipe.pictures_share,
+    )
     canvas_loss = CanvasLoss(transformer, words, device)
     chooser = random.Random(seed + trainer.step)
-    held_out = [source.render((4, 4), (4, 4), HELD_OUT_SEEDS + i) for i in range(3)]
+    # Held out: whole stills, a window of the largest canvas, and films.
+    stills = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
+    largest = max(recipe.windows, key=lambda w: w.canvas_rows * w.canvas_columns)
+    films = [w for w in recipe.windows if w.frames > 1]
+    special = {"largest": source.render(largest, HELD_OUT_SEEDS + 50)}
+    if films:
+        special["films"] = source.render(films[0], HELD_OUT_SEEDS + 51)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         batch = source.next()
         order = chooser.choices(config.transformer.orders, recipe.order_shares)[0]
         prompts = [
-            None if chooser.random() < recipe.text_dropout else caption(a, chooser.randrange(2**31))
-            for a in batch.attributes
+            None if chooser.random() < recipe.text_dropout else p for p in batch.prompts(chooser.randrange(2**31))
         ]
         # Words are cheap: the probe reads many more captions than there are pictures in the batch.
         attributes_read = [sample_attributes(chooser) for _ in range(recipe.captions_per_step)]
@@ -266,12 +229,15 @@ def train_transformer(
         return tokens + recipe.probe_weight * attributes, figures
 
     def evaluate() -> dict[str, float]:
-        figures = {}
-        for order in config.transformer.orders[:2]:
-            values = [canvas_loss(b, order, [caption(a, 7) for a in b.attributes]) for b in held_out]
-            figures[f"held_out_{order}"] = float(torch.stack(values).mean())
-        no_text = [canvas_loss(b, config.transformer.orders[0], [None] * len(b.attributes)) for b in held_out]
-        figures["held_out_no_text"] = float(torch.stack(no_text).mean())
+        first = config.transformer.orders[0]
+
+        def mean(batches: Sequence[TokenBatch], order: str, told: bool = True) -> float:
+            values = [canvas_loss(b, order, b.prompts(7) if told else [None] * len(b.shows)) for b in batches]
+            return float(torch.stack(values).mean())
+
+        figures = {f"held_out_{order}": mean(stills, order) for order in config.transformer.orders[:2]}
+        figures["held_out_no_text"] = mean(stills, first, told=False)
+        figures |= {f"held_out_{name}": mean([batch], first) for name, batch in special.items()}
         return figures
 
     def sample(path: Path) -> None:
@@ -298,10 +264,14 @@ def draw_pictures(
     sampling: Sampling = Sampling(temperature=0.9, top_p=0.9, cfg_scale=3.0),
     order: str = "zeta",
     seed: int = 0,
+    frames: int = 1,
 ) -> Tensor:
-    """Pictures of rows x columns patches, one for each prompt, drawn side by side: [P, 3, H, W] in [-1, 1]."""
-    decoder = PatchDecoder(model, slots=len(prompts), pages=2 * len(prompts) * rows * columns)
-    grid = Grid(1, rows, columns, model.config.patch_px)
+    """Pictures (or films) of rows x columns patches, one for each prompt, drawn side by side.
+
+    Returns [P * frames, 3, H, W] in [-1, 1], the frames of a film one after another.
+    """
+    decoder = PatchDecoder(model, slots=len(prompts), pages=2 * len(prompts) * frames * rows * columns)
+    grid = Grid(frames, rows, columns, model.config.patch_px)
     canvases = [decoder.start(f"{i}", grid, order, p, sampling, seed + i) for i, p in enumerate(prompts)]
     for patch in ORDERS[order].sequence(grid):
         decoder.decode([(canvas, patch) for canvas in canvases])

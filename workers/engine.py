@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from canvas.grid import Patch
 from canvas.plan import Plan
 from jobs.job import Job, ModelInfo
+from workers.known import KnownPixels
 
 Pixels = NDArray[np.uint8]  # [patch_px, patch_px, 3], RGB
 
@@ -24,10 +25,17 @@ class Engine(Protocol):
     pages: int  # the pool's capacity; start() takes what a job may need at most
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
-        """Most pages of the pool that this job can hold at once, known before it starts (scheduler.pages_needed)."""
+        """Most pages of the pool that this job can hold at once, known before it starts (canvas.plan.pages_needed)."""
 
-    def start(self, job: Job, plan: Plan) -> None:
-        """Learn of a job: its prompt becomes text states. Raises ValueError when it can never fit."""
+    def start(self, job: Job, plan: Plan, known: KnownPixels | None = None) -> None:
+        """Learn of a job, its first phase entered: its prompt becomes text states.
+
+        known: the pixels of the plan's given patches, and perhaps parts of others, which are drawn to fit them.
+        Raises ValueError when it can never fit.
+        """
+
+    def enter(self, job_id: str, phase: int) -> None:
+        """Go on to that phase of the job's plan, counted from 0. None of its patches is in the pool."""
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
         """Draw the tokens of up to `slots` ready patches (job id, patch), of any jobs; add their states to the pool.
@@ -36,14 +44,18 @@ class Engine(Protocol):
         depend on its job alone, never on what else is in the batch.
         """
 
-    def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
-        """Put up to `slots` patches with known tokens into the pool: the same states that decode() left there."""
+    def prefill(self, batch: Sequence[tuple[str, Patch, bytes | None]]) -> None:
+        """Put up to `slots` patches with known tokens into the pool: the same states that decode() left there.
+
+        None for tokens that the engine knows itself: of given patches, and of those that it has had before.
+        """
 
     def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
         """Pixels of a patch from its tokens and those around it.
 
-        refined False: only nearby patches of lower rank are looked at, so that the pixels do not depend on what else
-        is done. refined True: all patches that touch it, which must be done: the final pixels.
+        refined False: only patches that exist whenever it is drawn are looked at (Plan.around), so that the pixels do
+        not depend on what else is done. refined True: all patches that touch it, which must exist: the final pixels.
+        Known pixels are only looked at; it is the caller who puts them in their place.
         """
 
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:

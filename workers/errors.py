@@ -3,6 +3,7 @@
     NuwaError
      +- PoolTooSmall     the job needs more pages than the whole pool has: it can never run here
      +- ModelChanged     the job was begun with other weights than this worker has
+     +- GivenGone        the picture that the caller gave is no longer in the store
      +- EngineFailed     the engine raised on this job twice, the second time with nothing else in its batch
 
 Besides these, a job may fail with UnknownModel (jobs/errors.py), and with code "internal" for what nobody foresaw.
@@ -23,6 +24,12 @@ class ModelChanged(NuwaError):
     """The job was begun with other weights: going on with these would give a picture that no seed stands for."""
 
     code = "model_changed"
+
+
+class GivenGone(NuwaError):
+    """The picture that the caller gave is no longer in the store: pictures are kept for the jobs' time to live."""
+
+    code = "given_gone"
 
 
 class EngineFailed(NuwaError):

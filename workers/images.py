@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from canvas.grid import Box, Grid, Patch
+from canvas.controller import Layout
+from canvas.grid import Patch
 from jobs.job import Job, ModelInfo
 
 # Of methods 0 to 6 on 64x64 patches: 0 takes 1 ms but 2.0 kB, 1 at its lowest effort 1.8 ms and 1.25 kB; 2 to 6 save
@@ -49,26 +50,21 @@ def encode_png(pixels: NDArray[np.uint8], job: Job, model: ModelInfo) -> bytes:
 
 
 class Picture:
-    """The final pixels of one job, filled patch by patch; patches that stick out of the requested size are cropped."""
+    """The final pixels of one job, filled patch by patch; patches that stick out of the picture are cropped."""
 
-    def __init__(self, width: int, height: int, grid: Grid) -> None:
-        self.pixels: NDArray[np.uint8] = np.zeros((height, width, 3), dtype=np.uint8)
-        self._grid = grid
-
-    def box(self, patch: Patch) -> Box:
-        """Where the patch lies in the picture."""
-        height, width, _ = self.pixels.shape
-        left, top, right, bottom = self._grid.box(patch)
-        return Box(left, top, min(right, width), min(bottom, height))
+    def __init__(self, layout: Layout) -> None:
+        self.pixels: NDArray[np.uint8] = np.zeros((layout.height, layout.width, 3), dtype=np.uint8)
+        self._layout = layout
 
     def crop(self, patch: Patch, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The part of a whole patch's pixels [patch_px, patch_px, 3] that lies in the picture."""
-        left, top, right, bottom = self.box(patch)
-        return pixels[: bottom - top, : right - left]
+        box, whole, (x, y) = self._layout.box(patch), self._layout.grid.box(patch), self._layout.origin
+        left, top = box.left + x - whole.left, box.top + y - whole.top
+        return pixels[top : top + box.bottom - box.top, left : left + box.right - box.left]
 
     def place(self, patch: Patch, cropped: NDArray[np.uint8]) -> None:
         """Raises ValueError when the pixels do not fill the patch's box exactly."""
-        left, top, right, bottom = self.box(patch)
+        left, top, right, bottom = self._layout.box(patch)
         if cropped.shape != (bottom - top, right - left, 3):
             raise ValueError(f"patch {patch} takes {bottom - top}x{right - left} pixels, got {cropped.shape}")
         self.pixels[top:bottom, left:right] = cropped

@@ -1,13 +1,12 @@
 """LeasedJob: one job while this worker holds its lease, what its log says was done before, and its next events."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from canvas.grid import Extent, Grid, Patch
-from canvas.order import order_named
-from canvas.plan import Plan, compile_plan
+from canvas.grid import Extent, Patch
+from canvas.plan import Plan
 from jobs.broker.base import LOG_START, Broker, Lease, NewEvent
 from jobs.errors import UnknownModel
 from jobs.events import JobResumed, JobStarted, PatchEvent, PatchRefined
@@ -15,7 +14,7 @@ from jobs.job import Job, ModelInfo
 from workers.engine import Pixels
 from workers.errors import ModelChanged
 from workers.images import Picture, encode_webp
-from workers.scheduler import Outcome, PatchBatch
+from workers.known import KnownPixels
 
 
 @dataclass(eq=False)
@@ -27,11 +26,13 @@ class LeasedJob:
     plan: Plan
     picture: Picture
     taken_at: datetime  # by the first worker that ever took it
+    known: KnownPixels | None = None
+    unsaid: list[Patch] = field(default_factory=list)  # given patches that are not in the log yet
     started: JobStarted | None = None  # as an earlier worker logged it
     tokens: dict[Patch, bytes] = field(default_factory=dict)  # of the patches done by earlier workers
     refined: set[Patch] = field(default_factory=set)  # patches whose final pixels are in the log
-    patches_done: int = 0
-    replay: Iterator[tuple[PatchBatch, Outcome]] | None = None
+    patches_done: int = 0  # drawn or given, and logged
+    is_open: bool = False  # the engine knows of it
     is_complete: bool = False  # every patch is final; only the result is left to store
     canceled: bool = False
     lost: bool = False
@@ -39,6 +40,12 @@ class LeasedJob:
     @property
     def id(self) -> str:
         return self.job.id
+
+    def take_known(self, known: KnownPixels) -> None:
+        """The caller's picture becomes part of the picture, where it stays."""
+        self.known = known
+        left, top, right, bottom = self.job.layout.given or (0, 0, 0, 0)
+        self.picture.pixels[top:bottom, left:right] = known.pixels
 
     def opening(self, model: ModelInfo) -> NewEvent:
         """The first event of this lease: JobStarted, or JobResumed when an earlier worker logged that already."""
@@ -48,14 +55,29 @@ class LeasedJob:
 
     def patch_event(self, patch: Patch, pixels: Pixels, tokens: bytes, done: int) -> NewEvent:
         """A patch that was just drawn, as the done-th of its job."""
+        return self._patch_event(patch, self._cropped(patch, pixels), tokens, done)
+
+    def given_events(self, patches: Sequence[Patch]) -> list[NewEvent]:
+        """The next patches of the caller's own pixels. They have no tokens: those follow from the pixels."""
+        boxes = map(self.job.layout.box, patches)
+        pixels = [self.picture.pixels[top:bottom, left:right] for left, top, right, bottom in boxes]
+        numbered = enumerate(zip(patches, pixels, strict=True), start=self.patches_done + 1)
+        return [self._patch_event(patch, cropped, None, done) for done, (patch, cropped) in numbered]
+
+    def _cropped(self, patch: Patch, pixels: Pixels) -> Pixels:
+        """What is seen of a patch, with the known pixels in their place."""
+        cropped = self.picture.crop(patch, pixels)
+        return cropped if self.known is None else self.known.keep(cropped, self.job.layout.box(patch))
+
+    def _patch_event(self, patch: Patch, cropped: Pixels, tokens: bytes | None, done: int) -> NewEvent:
         grid = self.plan.grid
-        image = encode_webp(self.picture.crop(patch, pixels))
+        image = encode_webp(cropped)
         event = PatchEvent(
             index=grid.index(patch),
             frame=patch.frame,
             row=patch.row,
             column=patch.column,
-            box=self.picture.box(patch),
+            box=self.job.layout.box(patch),
             done=done,
             total=len(grid),
             sha256=hashlib.sha256(image).hexdigest(),
@@ -64,7 +86,7 @@ class LeasedJob:
 
     def refined_event(self, patch: Patch, pixels: Pixels) -> NewEvent:
         """The final pixels of a patch; they also become part of the picture."""
-        cropped = self.picture.crop(patch, pixels)
+        cropped = self._cropped(patch, pixels)
         self.picture.place(patch, cropped)
         image = encode_webp(cropped)
         event = PatchRefined(
@@ -72,7 +94,7 @@ class LeasedJob:
             frame=patch.frame,
             row=patch.row,
             column=patch.column,
-            box=self.picture.box(patch),
+            box=self.job.layout.box(patch),
             sha256=hashlib.sha256(image).hexdigest(),
         )
         return NewEvent(event, image)
@@ -85,11 +107,9 @@ async def open_leased(broker: Broker, lease: Lease, job: Job, model: ModelInfo) 
     """
     if (job.model, job.patch_px) != (model.name, model.patch_px):
         raise UnknownModel(f"this worker serves {model.name!r}, the job asks for {job.model!r}")
-    width, height = job.request.width, job.request.height
-    grid = Grid.from_pixels(width, height, job.patch_px)
-    plan = compile_plan(grid, order_named(job.order), Extent(*model.extent))
+    plan = job.plan(Extent(*model.extent))
     state = await broker.state(job.id)
-    leased = LeasedJob(lease, job, plan, Picture(width, height, grid), state.started_at or datetime.now(UTC))
+    leased = LeasedJob(lease, job, plan, Picture(job.layout), state.started_at or datetime.now(UTC))
     await _read_log(broker, leased)
     if leased.started is not None and leased.started.model_version != model.version:
         raise ModelChanged(f"begun with version {leased.started.model_version}, this worker has {model.version}")
@@ -97,21 +117,26 @@ async def open_leased(broker: Broker, lease: Lease, job: Job, model: ModelInfo) 
 
 
 async def _read_log(broker: Broker, leased: LeasedJob) -> None:
-    cursor = LOG_START
+    cursor, grid = LOG_START, leased.plan.grid
+    said: set[Patch] = set()
     while page := await broker.read(leased.id, cursor, tokens=True):
         for logged in page:
             match logged.event:
                 case JobStarted():
                     leased.started = logged.event
                 case PatchEvent(index=index):
-                    assert logged.tokens is not None, f"patch {index} was logged without its tokens"
-                    leased.tokens[leased.plan.grid.patch(index)] = logged.tokens
+                    if (patch := grid.patch(index)) in leased.plan.given:
+                        said.add(patch)
+                    else:
+                        assert logged.tokens is not None, f"patch {index} was logged without its tokens"
+                        leased.tokens[patch] = logged.tokens
                 case PatchRefined(index=index):
-                    leased.refined.add(leased.plan.grid.patch(index))
+                    leased.refined.add(grid.patch(index))
                 case _:
                     pass
         cursor = page[-1].id
-    leased.patches_done = len(leased.tokens)
+    leased.patches_done = len(leased.tokens) + len(said)
+    leased.unsaid = sorted(leased.plan.given - said)
 
 
 def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
@@ -127,4 +152,5 @@ def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
         columns=plan.grid.columns,
         total=len(plan.grid),
         rounds=plan.rounds,
+        given=job.given,
     )

@@ -1,8 +1,9 @@
 """Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
 
-One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, replay one batch of each
-job taken over, then decide / do / record one batch of all jobs together. The engine has a thread of its own, so leases
-are renewed meanwhile. Nothing is kept here that the log does not have: a worker may vanish at any point.
+One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, of each job replay one
+batch of patches that exist already, then decide / do / record one batch of all jobs together. The engine has a thread
+of its own, so leases are renewed meanwhile. Nothing is kept here that log and store do not have: a worker may vanish at
+any point.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import contextlib
 import logging
 import math
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -23,8 +25,9 @@ from jobs.events import JobCanceled, JobEvent, JobFailed, JobFinished
 from jobs.job import Job
 from jobs.store import ResultStore
 from workers.engine import Engine
-from workers.errors import EngineFailed
+from workers.errors import EngineFailed, GivenGone
 from workers.images import decode_webp, encode_png
+from workers.known import KnownPixels, read_given
 from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
@@ -34,6 +37,8 @@ log = logging.getLogger("nuwa.worker")
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
 DRAIN_PATIENCE_S = 5.0  # how long a leaving worker waits for a broker that does not answer
+GIVEN_AT_ONCE = 16  # given patches logged in one turn: some 30 ms
+PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
@@ -67,6 +72,7 @@ class Worker:
         self._leased: dict[str, LeasedJob] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
+        self._patch_seconds: float | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self.metrics.pages.set(engine.pages)
 
@@ -94,12 +100,16 @@ class Worker:
         for job_id in self._scheduler.admit():
             await self._open(self._leased[job_id])
         await self._heed_cancels()
-        for leased in [leased for leased in self._leased.values() if leased.replay is not None]:
+        for leased in [leased for leased in self._leased.values() if leased.is_open and not leased.is_complete]:
+            if leased.unsaid:
+                await self._say_given(leased)
             await self._replay_batch(leased)
         batch = self._scheduler.schedule()
         if batch:
+            started = time.perf_counter()
             with self.metrics.decode_seconds.time():
                 drawn = await self._decode(batch)
+            self._learn_pace((time.perf_counter() - started) / len(batch.patches))
             outcome = self._scheduler.complete(batch)
             await asyncio.gather(*(self._record(self._leased[job_id], drawn[job_id], outcome) for job_id in drawn))
         self.metrics.jobs_running.set(len(self._leased))
@@ -140,10 +150,18 @@ class Worker:
     async def _open(self, leased: LeasedJob) -> None:
         """The pool has room for the job from now on: tell the engine and the log."""
         async with self._answering_for(leased):
-            await self._alone(self._engine.start, leased.job, leased.plan)
+            if leased.job.given is not None:
+                leased.take_known(await asyncio.to_thread(self._read_given, leased.job))
+            await self._alone(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
-            leased.replay = self._scheduler.replay(leased.id) if leased.tokens else None
+            leased.is_open = True
             log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
+
+    def _read_given(self, job: Job) -> KnownPixels:
+        png = self._store.get(job.id, "given")
+        if png is None:
+            raise GivenGone("the picture that was given is no longer kept")
+        return read_given(png, job.layout)
 
     async def _heed_cancels(self) -> None:
         """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
@@ -187,6 +205,10 @@ class Worker:
                     await self._fail(self._leased[job_id], EngineFailed.because(error))
         return drawn
 
+    def _learn_pace(self, seconds: float) -> None:
+        old = self._patch_seconds
+        self._patch_seconds = round(seconds if old is None else old + PACE * (seconds - old), 4)
+
     async def _record(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], outcome: Outcome) -> None:
         """Log what a batch made of one job, then do what follows from it."""
         async with self._answering_for(leased):
@@ -196,17 +218,23 @@ class Worker:
             self.metrics.patches.inc(len(drawn))
             await self._follow(leased, outcome)
 
-    async def _replay_batch(self, leased: LeasedJob) -> None:
-        """Put the next patches of an earlier worker into the pool and the picture; refine what it had no time to."""
+    async def _say_given(self, leased: LeasedJob) -> None:
+        """Log the next patches of the caller's own pixels: viewers get the whole picture in one way."""
         async with self._answering_for(leased):
-            step = next(leased.replay, None) if leased.replay is not None else None
+            patches, later = leased.unsaid[:GIVEN_AT_ONCE], leased.unsaid[GIVEN_AT_ONCE:]
+            await self._append(leased, await asyncio.to_thread(leased.given_events, patches))
+            leased.unsaid, leased.patches_done = later, leased.patches_done + len(patches)
+
+    async def _replay_batch(self, leased: LeasedJob) -> None:
+        """Put the next patches that exist into the pool, and refine what an earlier worker had no time to."""
+        async with self._answering_for(leased):
+            step = self._scheduler.replay(leased.id)
             if step is None:
-                leased.replay = None
                 return
             batch, outcome = step
-            patches = batch.of(leased.id)
-            await self._alone(self._engine.prefill, [(leased.id, patch, leased.tokens[patch]) for patch in patches])
-            self.metrics.replayed.inc(len(patches))
+            known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
+            await self._alone(self._engine.prefill, known)
+            self.metrics.replayed.inc(len(known))
             refine = outcome.refine.get(leased.id, [])
             await self._recall(leased, [patch for patch in refine if patch in leased.refined])
             events = await self._alone(
@@ -241,6 +269,8 @@ class Worker:
     async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
         if leased.id in outcome.remove:
             await self._alone(self._engine.remove, leased.id, outcome.remove[leased.id])
+        if leased.id in outcome.entered:
+            await self._alone(self._engine.enter, leased.id, outcome.entered[leased.id])
         if leased.id in outcome.finished:
             leased.is_complete = True
             await self._in_engine(self._engine.finish, leased.id)
@@ -250,6 +280,8 @@ class Worker:
 
     async def _finish(self, leased: LeasedJob) -> None:
         """Store the result, then say so."""
+        while leased.unsaid and self._leased.get(leased.id) is leased:
+            await self._say_given(leased)
         async with self._answering_for(leased):
             png = await asyncio.to_thread(encode_png, leased.picture.pixels, leased.job, self._engine.model)
             await asyncio.to_thread(self._store.put, leased.id, png)
@@ -261,7 +293,8 @@ class Worker:
     async def _heartbeat(self) -> None:
         while True:
             try:
-                await self._broker.announce(self.name, [self._engine.model], ttl_s=3 * self._heartbeat_s)
+                model = self._engine.model.model_copy(update={"patch_seconds": self._patch_seconds})
+                await self._broker.announce(self.name, [model], ttl_s=3 * self._heartbeat_s)
                 await asyncio.gather(*(self._renew(leased) for leased in list(self._leased.values())))
             except BrokerUnavailable:
                 self.metrics.outages.inc()

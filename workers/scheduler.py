@@ -4,8 +4,9 @@
     ...                                   # do: the engine draws them
     outcome = scheduler.complete(batch)   # record: contexts to forget, patches to refine, jobs now complete
 
-Inside a job, patches run in wavefront rounds (a patch's round = its longest chain of nearby patches), between jobs one
-patch each in turn. A job taken over first walks through its done patches by the same rules: replay().
+Inside a job, phases follow each other; in a phase, patches run in wavefront rounds (a patch's round = its longest
+chain of nearby patches); between jobs, one patch each in turn. Patches that exist already (given ones, those of an
+earlier phase, those of an earlier worker) take part in the rounds like all others, but are replayed: replay().
 """
 
 import heapq
@@ -14,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from canvas.grid import Patch
-from canvas.plan import Plan, Region
+from canvas.plan import Phase, Plan
 from workers.errors import PoolTooSmall
 
 
@@ -38,16 +39,8 @@ class Outcome:
 
     remove: dict[str, list[Patch]] = field(default_factory=dict)  # contexts no later patch will look at
     refine: dict[str, list[Patch]] = field(default_factory=dict)  # patches all of whose touching neighbours exist now
+    entered: dict[str, int] = field(default_factory=dict)  # the phase that begins, its pool empty, counted from 0
     finished: list[str] = field(default_factory=list)  # jobs whose last patch this was
-
-
-def pages_needed(plan: Plan, slots: int) -> int:
-    """Most pool pages that a job can hold at once when this scheduler hands out its patches, whatever else runs.
-
-    Batches keep to wavefront rounds except that one which completes a round may also begin the next, with at most
-    slots - 1 patches; so these come on top of the wavefront's own high-water mark. Never more than one page a patch.
-    """
-    return min(len(plan.grid), plan.wavefront_high_water + slots - 1)
 
 
 class PatchScheduler:
@@ -66,15 +59,12 @@ class PatchScheduler:
         self._admitted: dict[str, _Walk] = {}
 
     def add(self, job_id: str, plan: Plan, pages: int, done: Collection[Patch] = ()) -> None:
-        """Put a job in line. `pages` is the most it can hold at once, `done` what an earlier worker made of it.
+        """Put a job in line. `pages` is the most it can hold at once, `done` what an earlier worker drew of it.
 
-        Raises PoolTooSmall when it can never be admitted; ValueError when the job is known already, or its plan has
-        more than one phase (this version draws whole canvases in one order).
+        Raises PoolTooSmall when it can never be admitted; ValueError when the job is known already.
         """
         if job_id in self._waiting or job_id in self._admitted:
             raise ValueError(f"job {job_id} is scheduled already")
-        if len(plan.phases) != 1 or plan.phases[0].region != Region.whole(plan.grid):
-            raise ValueError("the plan must hold one phase that covers the whole grid")
         if pages > self.pages:
             raise PoolTooSmall(f"the picture needs {pages} pages of the context pool, which has {self.pages} in all")
         self._waiting[job_id] = _Walk(job_id, plan, pages, done)
@@ -111,11 +101,12 @@ class PatchScheduler:
     def schedule(self) -> PatchBatch:
         """Up to `slots` ready patches: one from each job in turn, and again until slots or ready patches run out.
 
-        A job that had a turn goes to the end; one with nothing ready keeps its place. Jobs in replay are passed over.
+        A job that had a turn goes to the end; one with nothing ready keeps its place. Jobs with something to replay are
+        passed over.
         """
         picked: list[tuple[str, Patch]] = []
         while len(picked) < self.slots:
-            walk = next((walk for walk in self._turn if walk.ready and not walk.to_replay), None)
+            walk = next((walk for walk in self._turn if walk.ready and not walk.must_replay), None)
             if walk is None:
                 break
             self._turn.remove(walk)
@@ -131,22 +122,24 @@ class PatchScheduler:
                 self._complete(self._admitted[job_id], patch, outcome)
         return outcome
 
-    def replay(self, job_id: str) -> Iterator[tuple[PatchBatch, Outcome]]:
-        """Walk through the done patches of an admitted job: batches to prefill, each with what follows from it.
+    def replay(self, job_id: str) -> tuple[PatchBatch, Outcome] | None:
+        """The next patches of a job to prefill, and what follows from it; None when nothing is to be replayed now.
 
-        The pool then holds exactly what it holds in a run that drew them. The job is scheduled once this is exhausted.
-        Raises ValueError when a done patch is left over because its nearby patches are not done.
+        Only what the rounds have come to is replayed, so no more pages are held than in a run that draws it all.
+        Raises ValueError when an earlier worker's patch is left over because its nearby patches do not exist.
         """
-        walk = self._admitted[job_id]
-        while walk.to_replay:
-            picked = [walk.next_known() for _ in range(min(self.slots, len(walk.known)))]
-            if not picked:
-                raise ValueError(f"patches are done whose nearby patches are not: {sorted(walk.to_replay)}")
-            outcome = Outcome()
-            for patch in picked:
-                walk.to_replay.remove(patch)
-                self._complete(walk, patch, outcome)
-            yield PatchBatch(tuple((job_id, patch) for patch in picked)), outcome
+        walk = self._admitted.get(job_id)
+        if walk is None or not walk.must_replay:
+            return None
+        picked: list[Patch] = []
+        while len(picked) < self.slots and walk.can_replay:
+            picked.append(walk.next_known())
+        if not picked:
+            raise ValueError(f"patches are done whose nearby patches are not: {sorted(walk.logged)}")
+        outcome = Outcome()
+        for patch in picked:
+            self._complete(walk, patch, outcome)
+        return PatchBatch(tuple((job_id, patch) for patch in picked)), outcome
 
     def drop(self, job_id: str) -> None:
         """Forget a job wherever it stands. Unknown ids are ignored."""
@@ -156,31 +149,42 @@ class PatchScheduler:
             self._turn.remove(walk)
 
     def _complete(self, walk: "_Walk", patch: Patch, outcome: Outcome) -> None:
+        number = walk.number
         remove, refine = walk.complete(patch)
         if remove:
             outcome.remove.setdefault(walk.job_id, []).extend(remove)
         if refine:
             outcome.refine.setdefault(walk.job_id, []).extend(refine)
+        if number != walk.number and not walk.is_finished:
+            outcome.entered[walk.job_id] = walk.number
         if walk.is_finished:
             outcome.finished.append(walk.job_id)
             self.drop(walk.job_id)
 
 
 class _Walk:
-    """One job's way through its grid. Everything is counted as it happens: no step looks at the whole grid."""
+    """One job's way through its phases. Everything is counted as it happens: no step looks at the whole grid."""
 
     def __init__(self, job_id: str, plan: Plan, pages: int, done: Collection[Patch]) -> None:
         self.job_id = job_id
         self.pages = pages
-        self.grid, self.extent, self.order = plan.grid, plan.extent, plan.phases[0].order
-        self.to_replay = set(done)
+        self.plan, self.grid = plan, plan.grid
+        self.logged = set(done)  # what an earlier worker drew, as far as it is not replayed yet
+        self._drawn: set[Patch] = set()
+        self._enter(0)
+
+    def _enter(self, number: int) -> None:
+        self.number = number
+        if self.is_finished:
+            return
+        self._phase = self.plan.phases[number]
+        self._left = len(self._phase.region)  # patches of the phase to draw or replay
         self.ready: list[tuple[int, int, Patch]] = []  # heap by (round, rank): patches to draw
         self.known: list[tuple[int, int, Patch]] = []  # the same of patches to replay
-        self._done: set[Patch] = set()
         self._missing: dict[Patch, int] = {}  # nearby patches not done yet, of patches where at least one is
         self._round: dict[Patch, int] = {}  # of patches not done: 1 + the highest round among nearby patches done
         self._unserved: dict[Patch, int] = {}  # contexts in the pool: dependants that are not done yet
-        for patch in _without_nearby(plan):
+        for patch in _without_nearby(self.plan, self._phase):
             self._make_ready(patch)
 
     @property
@@ -189,7 +193,16 @@ class _Walk:
 
     @property
     def is_finished(self) -> bool:
-        return len(self._done) == len(self.grid)
+        return self.number == len(self.plan.phases)
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether a patch that exists is next: none to draw belongs to an earlier round."""
+        return bool(self.known) and (not self.ready or self.known[0][0] <= self.ready[0][0])
+
+    @property
+    def must_replay(self) -> bool:
+        return bool(self.logged) or self.can_replay
 
     def next_ready(self) -> Patch:
         return heapq.heappop(self.ready)[2]
@@ -199,34 +212,48 @@ class _Walk:
 
     def complete(self, patch: Patch) -> tuple[list[Patch], list[Patch]]:
         """Returns (contexts nobody needs any more, patches that can be refined now)."""
-        self._done.add(patch)
-        dependants = self.order.dependants(self.grid, self.extent, patch)
+        is_new = not self._exists(patch)
+        if is_new:
+            self._drawn.add(patch)
+            self.logged.discard(patch)
+        dependants = self._dependants(patch)
         self._unserved[patch] = len(dependants)
         next_round = self._round.pop(patch, 0) + 1
         for later in dependants:
             missing = self._missing.pop(later, None)
             if missing is None:
-                missing = len(self.order.nearby(self.grid, self.extent, later))
+                missing = len(self.plan.nearby(self._phase, later))
             self._round[later] = max(self._round.get(later, 0), next_round)
             if missing == 1:
                 self._make_ready(later)
             else:
                 self._missing[later] = missing - 1
         served = [] if dependants else [patch]
-        for near in self.order.nearby(self.grid, self.extent, patch):
+        for near in self.plan.nearby(self._phase, patch):
             self._unserved[near] -= 1
             if self._unserved[near] == 0:
                 served.append(near)
         for context in served:
             del self._unserved[context]
-        return served, [other for other in _square(patch) if other in self._done and self._surrounded(other)]
+        refine = [o for o in _square(patch) if o in self._drawn and self._surrounded(o)] if is_new else []
+        self._left -= 1
+        if self._left == 0:
+            self._enter(self.number + 1)
+        return served, refine
+
+    def _exists(self, patch: Patch) -> bool:
+        return patch in self._drawn or patch in self.plan.given
 
     def _make_ready(self, patch: Patch) -> None:
-        heap = self.known if patch in self.to_replay else self.ready
-        heapq.heappush(heap, (self._round.get(patch, 0), self.order.rank(self.grid, patch), patch))
+        heap = self.known if self._exists(patch) or patch in self.logged else self.ready
+        heapq.heappush(heap, (self._round.get(patch, 0), self._phase.order.rank(self.grid, patch), patch))
+
+    def _dependants(self, patch: Patch) -> list[Patch]:
+        later = self._phase.order.dependants(self.grid, self.plan.extent, patch)
+        return [other for other in later if other in self._phase.region]
 
     def _surrounded(self, patch: Patch) -> bool:
-        return all(other in self._done for other in _square(patch) if other in self.grid)
+        return all(self._exists(other) for other in self.grid.touching(patch))
 
 
 def _square(patch: Patch) -> list[Patch]:
@@ -234,10 +261,10 @@ def _square(patch: Patch) -> list[Patch]:
     return [Patch(patch.frame, patch.row + row, patch.column + column) for row in (-1, 0, 1) for column in (-1, 0, 1)]
 
 
-def _without_nearby(plan: Plan) -> Iterator[Patch]:
+def _without_nearby(plan: Plan, phase: Phase) -> Iterator[Patch]:
     """The patches with an empty Select list: those that stand first along every axis that patches look along."""
-    grid, extent, order = plan.grid, plan.extent, plan.phases[0].order
-    frames, rows, columns = range(grid.frames), range(grid.rows), range(grid.columns)
+    extent, order = plan.extent, phase.order
+    frames, rows, columns = phase.region.frames, phase.region.rows, phase.region.columns
     return order.walk(
         frames[:1] if extent.frames else frames,
         (rows[:1] if order.row_sign == 1 else rows[-1:]) if extent.rows else rows,

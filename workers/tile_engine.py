@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canvas.grid import Grid, Patch
-from canvas.order import Order
-from canvas.plan import Plan
+from canvas.plan import Plan, pages_needed
 from jobs.job import Job, ModelInfo
 from workers.engine import Pixels
-from workers.scheduler import pages_needed
+from workers.known import KnownPixels
 
 CODEBOOK_SIZE = 1024
 
@@ -29,6 +28,8 @@ class _TileJob:
 
     seed: int
     plan: Plan
+    known: KnownPixels | None
+    phase: int = 0
     tokens: dict[Patch, bytes] = field(default_factory=dict)
     pages: dict[Patch, bytes] = field(default_factory=dict)  # a context: hash of a patch's tokens and its own contexts
 
@@ -36,12 +37,8 @@ class _TileJob:
     def grid(self) -> Grid:
         return self.plan.grid
 
-    @property
-    def order(self) -> Order:
-        return self.plan.phases[0].order
-
     def nearby(self, patch: Patch) -> tuple[Patch, ...]:
-        return self.order.nearby(self.grid, self.plan.extent, patch)
+        return self.plan.nearby(self.plan.phases[self.phase], patch)
 
 
 class TileEngine:
@@ -70,6 +67,9 @@ class TileEngine:
             orders=("omega", "omega_star", "zeta", "zeta_star"),
             parameters=0,
             licence="Apache-2.0",
+            slots=slots,
+            pool_pages=pages,
+            page_bytes=hashlib.sha256().digest_size,
         )
         self._delay_s = delay_s
         self._jobs: dict[str, _TileJob] = {}
@@ -81,38 +81,39 @@ class TileEngine:
     def pages_needed(self, job: Job, plan: Plan) -> int:
         return pages_needed(plan, self.slots)
 
-    def start(self, job: Job, plan: Plan) -> None:
+    def start(self, job: Job, plan: Plan, known: KnownPixels | None = None) -> None:
         if self.pages_needed(job, plan) > self.pages:
             raise ValueError(f"job {job.id} needs more than the pool's {self.pages} pages")
-        self._jobs[job.id] = _TileJob(job.seed, plan)
+        self._jobs[job.id] = _TileJob(job.seed, plan, known)
+
+    def enter(self, job_id: str, phase: int) -> None:
+        self._jobs[job_id].phase = phase
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
         """As in Engine. Raises KeyError when a context that a patch needs is not in the pool."""
         time.sleep(self._delay_s)
         contexts = [self._context(job_id, patch) for job_id, patch in batch]
-        drawn = [
-            _hash_tokens(self._jobs[job_id].seed, patch, context, self.model.patch_tokens**2)
-            for (job_id, patch), context in zip(batch, contexts, strict=True)
-        ]
+        drawn = []
+        for (job_id, patch), context in zip(batch, contexts, strict=True):
+            hashed = _hash_tokens(self._jobs[job_id].seed, patch, context, self.model.patch_tokens**2)
+            known, forced = self._known_tokens(job_id, patch)
+            drawn.append(np.where(forced, known, hashed).astype("<u2").tobytes())
         self._add([(*item, tokens) for item, tokens in zip(batch, drawn, strict=True)], contexts)
         return drawn
 
-    def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
+    def prefill(self, batch: Sequence[tuple[str, Patch, bytes | None]]) -> None:
         """As in Engine. Raises KeyError when a context that a patch needs is not in the pool."""
-        self._add(batch, [self._context(job_id, patch) for job_id, patch, _ in batch])
+        filled = [(job_id, patch, tokens or self._tokens(job_id, patch)) for job_id, patch, tokens in batch]
+        self._add(filled, [self._context(job_id, patch) for job_id, patch, _ in batch])
 
     def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
         """As in Engine. Raises KeyError when a patch that must be done is not."""
         job = self._jobs[job_id]
         m = self.model.patch_tokens
         cells = np.pad(_shades(job.tokens[patch], m), ((m, m), (m, m), (0, 0)), mode="edge")
-        nearby = None if refined else job.nearby(patch)
-        for row in (-1, 0, 1):
-            for column in (-1, 0, 1):
-                other = Patch(patch.frame, patch.row + row, patch.column + column)
-                if other in job.grid and (nearby is None or other in nearby):
-                    top, left = m * (1 + row), m * (1 + column)
-                    cells[top : top + m, left : left + m] = _shades(job.tokens[other], m)
+        for other in job.grid.touching(patch) if refined else job.plan.around(patch):
+            top, left = m * (1 + other.row - patch.row), m * (1 + other.column - patch.column)
+            cells[top : top + m, left : left + m] = _shades(self._tokens(job_id, other), m)
         shifted = [cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)]
         soft = np.sum(shifted, axis=0) // 9
         height = np.linspace(0, 64, job.grid.rows * m).astype(np.int32)[patch.row * m : (patch.row + 1) * m]
@@ -126,6 +127,23 @@ class TileEngine:
 
     def finish(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
+
+    def _tokens(self, job_id: str, patch: Patch) -> bytes:
+        """Of a patch that exists. Raises KeyError for one that does not."""
+        job = self._jobs[job_id]
+        if patch in job.plan.given and patch not in job.tokens:
+            job.tokens[patch] = self._known_tokens(job_id, patch)[0].astype("<u2").tobytes()
+        return job.tokens[patch]
+
+    def _known_tokens(self, job_id: str, patch: Patch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Tokens [m * m] by the brightness of the known pixels, and where all pixels of a token are known."""
+        m, job = self.model.patch_tokens, self._jobs[job_id]
+        if job.known is None:
+            return np.zeros(m * m, np.int64), np.zeros(m * m, np.bool_)
+        pixels, known = job.known.window(job.grid.box(patch))
+        side = self.model.patch_px // m
+        means = pixels.reshape(m, side, m, side, 3).astype(np.int64).sum(axis=(1, 3, 4)) // (3 * side * side)
+        return (means * CODEBOOK_SIZE // 256).ravel(), known.reshape(m, side, m, side).all(axis=(1, 3)).ravel()
 
     def _context(self, job_id: str, patch: Patch) -> bytes:
         job = self._jobs[job_id]
@@ -141,11 +159,11 @@ class TileEngine:
         self.high_water = max(self.high_water, self.pages_used)
 
 
-def _hash_tokens(seed: int, patch: Patch, context: bytes, count: int) -> bytes:
-    """`count` tokens in [0, CODEBOOK_SIZE), 2 bytes each, little endian."""
+def _hash_tokens(seed: int, patch: Patch, context: bytes, count: int) -> NDArray[np.uint16]:
+    """`count` tokens in [0, CODEBOOK_SIZE)."""
     key = f"{seed} {patch.frame} {patch.row} {patch.column} ".encode() + context
-    tokens = np.frombuffer(hashlib.shake_256(key).digest(2 * count), dtype="<u2") % CODEBOOK_SIZE
-    return tokens.astype("<u2").tobytes()
+    tokens: NDArray[np.uint16] = np.frombuffer(hashlib.shake_256(key).digest(2 * count), dtype="<u2") % CODEBOOK_SIZE
+    return tokens
 
 
 def _shades(tokens: bytes, m: int) -> NDArray[np.int32]:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from canvas.grid import Patch
-from canvas.plan import Plan
+from canvas.plan import Plan, pages_needed
 from jobs.job import Job, ModelInfo
 from model.generate import Canvas, Model, PatchDecoder
 from model.loader import load
 from model.sampling import Sampling
 from workers.engine import Pixels
-from workers.scheduler import pages_needed
+from workers.known import KnownPixels
 
 
 class TorchEngine:
@@ -30,29 +30,36 @@ class TorchEngine:
         loaded = load(weights, device)
         self.slots = slots
         self.pages = pages
-        self.model = model_info(loaded)
         self._decoder = PatchDecoder(loaded, slots, pages)
+        self.model = model_info(loaded, self._decoder)
         self._canvases: dict[str, Canvas] = {}
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
         return pages_needed(plan, self.slots) * (1 if _sampling(job).cfg_scale == 1 else 2)
 
-    def start(self, job: Job, plan: Plan) -> None:
+    def start(self, job: Job, plan: Plan, known: KnownPixels | None = None) -> None:
         if (needed := self.pages_needed(job, plan)) > self.pages:
             raise ValueError(f"needs {needed} pages of a pool of {self.pages}")
-        self._canvases[job.id] = self._decoder.start(
-            job.id, plan.grid, job.order, job.request.prompt, _sampling(job), job.seed
+        self._canvases[job.id] = self._decoder.start_plan(
+            job.id, plan, job.request.prompt, _sampling(job), job.seed, known
         )
+
+    def enter(self, job_id: str, phase: int) -> None:
+        self._canvases[job_id].phase = phase
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
         drawn = self._decoder.decode([(self._canvases[job_id], patch) for job_id, patch in batch])
         return [tokens.cpu().numpy().astype("<u2").tobytes() for tokens in drawn]
 
-    def prefill(self, batch: Sequence[tuple[str, Patch, bytes]]) -> None:
-        known = [
-            (self._canvases[job_id], patch, torch.from_numpy(np.frombuffer(tokens, "<u2").astype(np.int64)))
-            for job_id, patch, tokens in batch
-        ]
+    def prefill(self, batch: Sequence[tuple[str, Patch, bytes | None]]) -> None:
+        known = []
+        for job_id, patch, logged in batch:
+            canvas = self._canvases[job_id]
+            if logged is None:
+                tokens = self._decoder.tokens(canvas, patch)
+            else:
+                tokens = torch.from_numpy(np.frombuffer(logged, "<u2").astype(np.int64))
+            known.append((canvas, patch, tokens))
         self._decoder.prefill(known)
 
     def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
@@ -71,8 +78,8 @@ class TorchEngine:
                 self._decoder.remove(canvas, patch)
 
 
-def model_info(model: Model) -> ModelInfo:
-    """What a worker announces of its weights."""
+def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:
+    """What a worker announces of its weights and of what it draws with."""
     config = model.config
     trained = [*model.tokenizer.parameters(), *model.transformer.parameters()]
     return ModelInfo(
@@ -86,6 +93,10 @@ def model_info(model: Model) -> ModelInfo:
         orders=config.transformer.orders,
         parameters=sum(p.numel() for p in trained),
         licence=config.licence,
+        slots=decoder.slots,
+        pool_pages=decoder.pool.storage.shape[1],
+        page_bytes=decoder.pool.page_bytes,
+        guided_pages=2,
     )
 
 

@@ -1,33 +1,68 @@
 """POST /generate: a request becomes a job in the queue."""
 
+import asyncio
 import contextlib
-import secrets
-import time
-from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from jobs.broker.base import LOG_START
-from jobs.errors import BrokerUnavailable
-from jobs.job import ENDED, Job, JobState, JobStatus
-from jobs.request import SEED_MAX, GenerateRequest
+from jobs.errors import BrokerUnavailable, QueueFull
+from jobs.job import ENDED, JobState, JobStatus
+from jobs.request import GenerateRequest
 from server.errors import problems
+from server.forms import FORM, FormRoute
 from server.gateway import Gateway, GatewayDep
-from server.limits import check, choose_model, resolve_order
 from server.negotiation import preferred, wait_seconds
+from server.prepare import Prepared, prepare
 from server.schemas import JobView, job_path
 from server.sse import EVENT_SCHEMA, MEDIA_TYPE, EventStream, Pixels
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=FormRoute)
 
-_EXAMPLES = {
+EXAMPLES: dict[str, Any] = {
     "prompt": {"summary": "A prompt", "value": {"prompt": "snowy mountains at sunset with a lake"}},
     "panorama": {
         "summary": "A wide one, repeatable",
         "value": {"prompt": "rolling dunes under a full moon", "width": 2048, "height": 256, "seed": 7},
     },
     "free": {"summary": "Whatever the model likes", "value": {"width": 512, "height": 512}},
+    "extend": {
+        "summary": "A picture, made wider",
+        "value": {
+            "task": "image_outpainting",
+            "prompt": "rolling dunes at noon",
+            "image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGPouHwPAAUMAofL2XWPAAAAAElFTkSuQmCC",
+            "extend": {"left": 64, "right": 128},
+        },
+    },
+    "target": {
+        "summary": "A picture in the middle of a larger one",
+        "value": {
+            "image": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGPouHwPAAUMAofL2XWPAAAAAElFTkSuQmCC",
+            "width": 256,
+            "height": 256,
+            "anchor": "center",
+        },
+    },
+}
+FORM_BODY: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "request": {
+                            "$ref": "#/components/schemas/GenerateRequest",
+                            "description": "The same JSON without `image`; may be left out.",
+                        },
+                        "image": {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP or AVIF."},
+                    },
+                }
+            }
+        }
+    }
 }
 
 
@@ -46,19 +81,20 @@ _EXAMPLES = {
         202: {"headers": {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}},
         **problems(400, 413, 415, 422, 429, 503),
     },
+    openapi_extra=FORM_BODY,
 )
 async def generate(
     gateway: GatewayDep,
     request: Request,
     response: Response,
-    wanted: Annotated[GenerateRequest, Body(openapi_examples=_EXAMPLES)],
+    wanted: Annotated[GenerateRequest, Body(openapi_examples=EXAMPLES)],
     pixels: Annotated[
         Pixels, Query(description="Of streamed patches: inside events, or as addresses.")
     ] = Pixels.INLINE,
     prefer: Annotated[str, Header(description="`wait=N` waits up to N seconds (1 to 60) for the job to end.")] = "",
 ) -> JobView | Response:
     """The same request and seed give the same bytes. Sizes are in pixels and need not be multiples of the patch."""
-    state = await _submit(gateway, wanted)
+    state = await _submit(gateway, await prepare(gateway, wanted, request.state.upload))
     job_id = state.job.id
     location = {"Location": job_path(job_id)}
     if preferred(request.headers.get("accept", ""), ("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
@@ -78,25 +114,16 @@ async def generate(
     return JobView.of(state)
 
 
-async def _submit(gateway: Gateway, wanted: GenerateRequest) -> JobState:
-    """The job as it was put into the queue. Raises InvalidRequest, NoWorker, QueueFull, BrokerUnavailable."""
-    model = choose_model(await gateway.models(), wanted.model, gateway.settings.default_model)
-    check(wanted, model, gateway.settings.max_pixels)
-    job = Job(
-        id=new_job_id(),
-        request=wanted,
-        seed=secrets.randbelow(SEED_MAX + 1) if wanted.seed is None else wanted.seed,
-        order=resolve_order(wanted, model),
-        model=model.name,
-        patch_px=model.patch_px,
-        created_at=datetime.now(UTC),
-    )
-    total = wanted.patch_count(model.patch_px)
-    await gateway.broker.submit(job, total)
+async def _submit(gateway: Gateway, prepared: Prepared) -> JobState:
+    """The job as it was put into the queue. Raises QueueFull, BrokerUnavailable."""
+    job, picture = prepared.job, prepared.picture
+    if picture is not None:  # first: whoever takes the job finds it
+        await asyncio.to_thread(gateway.store.put, job.id, picture.png, "given")
+    try:
+        await gateway.broker.submit(job, job.total)
+    except QueueFull:
+        if picture is not None:
+            await asyncio.to_thread(gateway.store.delete, job.id, "given")
+        raise
     gateway.metrics.submitted(job.id)
-    return JobState(job=job, status=JobStatus.QUEUED, patches_total=total)
-
-
-def new_job_id() -> str:
-    """32 hexadecimal digits: 48 bits of time, so that ids sort by age, and 80 bits that nobody can guess."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return JobState(job=job, status=JobStatus.QUEUED, patches_total=job.total)

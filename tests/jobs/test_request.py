@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from jobs.request import PROMPT_MAX_CHARS, SIDE_MAX_PX, GenerateRequest, Task
+from jobs.request import PROMPT_MAX_CHARS, SHORT_TASK_NAMES, SIDE_MAX_PX, GenerateRequest, Task
 
 
 def test_an_empty_request_is_a_picture_without_a_prompt() -> None:
@@ -50,6 +50,16 @@ def test_sizes_are_rounded_up_to_whole_patches(width: int, height: int, patches:
         {"order": "sideways"},
         {"task": "video"},
         {"task": "text_to_image"},
+        {"task": "outpaint"},
+        {"task": "text_to_image", "prompt": "a lake", "extend": {"left": 1}},
+        {"task": "unconditional_image", "image": "aaaa"},
+        {"extend": {"left": -1}},
+        {"extend": {"left": 10**9}},
+        {"extend": {"left": 1.5}},
+        {"extend": {"up": 1}},
+        {"anchor": "middle"},
+        {"repaint": {"left": 0, "top": 0, "width": 0, "height": 1}},
+        {"repaint": {"left": 0, "top": 0}},
         {"task": "unconditional_image", "prompt": "a lake"},
         {"sampling": {"temperature": -0.1}},
         {"sampling": {"temperature": 4.1}},
@@ -73,6 +83,21 @@ def test_what_is_no_request_is_refused(body: object) -> None:
         GenerateRequest.model_validate_json(json.dumps(body))
     with pytest.raises(ValidationError):
         GenerateRequest.model_validate(body)
+
+
+@pytest.mark.parametrize(("short", "task"), SHORT_TASK_NAMES.items())
+def test_a_short_name_is_the_task(short: str, task: Task) -> None:
+    assert (
+        GenerateRequest.model_validate({"task": short, "prompt": None if short == "unconditional" else "a"}).task
+        is task
+    )
+
+
+@pytest.mark.parametrize("field", [{"image": "aaaa"}, {"extend": {"top": 3}}, {"anchor": "top"}])
+def test_what_only_a_given_picture_has_makes_it_outpainting(field: dict[str, object]) -> None:
+    request = GenerateRequest.model_validate(field)
+    assert request.resolved_task is Task.IMAGE_OUTPAINTING
+    assert GenerateRequest.model_validate_json(request.model_dump_json()) == request
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -28,6 +28,16 @@ def test_a_later_result_replaces_an_earlier_one(store: FolderStore) -> None:
     assert len(list(store.path("job-1").parent.iterdir())) == 1
 
 
+def test_a_given_picture_and_a_result_of_one_job_are_two(store: FolderStore) -> None:
+    store.put("job", b"given", "given")
+    assert store.get("job") is None
+    store.put("job", b"result")
+    store.delete("job")
+    assert store.get("job", "given") == b"given"
+    assert store.purge(older_than_s=-60) == 1
+    assert store.get("job", "given") is None
+
+
 def test_deleting_forgets_and_may_be_repeated(store: FolderStore) -> None:
     store.put("job-1", b"data")
     store.delete("job-1")

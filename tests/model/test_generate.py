@@ -30,17 +30,20 @@ def test_every_patch_is_drawn_once_and_the_pool_ends_empty(model: Model, order: 
     assert len(decoder.pool) == 0
 
 
+@pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("order", list(ORDERS))
-def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: Model, order: str) -> None:
+def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(
+    model: Model, order: str, frames: int
+) -> None:
     """With temperature 0 and no guidance, each token drawn is the argmax of the training pass over the finished
     canvas.
     """
-    decoder, grid = PatchDecoder(model), Grid(1, 3, 3, model.config.patch_px)
+    decoder, grid = PatchDecoder(model), Grid(frames, 3, 3, model.config.patch_px)
     canvas = decoder.start("greedy", grid, order, PROMPT, Sampling(temperature=0.0), 0)
     for _ in continue_canvas(decoder, canvas):
         pass
-    patches = scan_patches(canvas.tokens, 3, 3, model.transformer, order)
-    index, corners = nearby_table(grid, order, decoder.extent, torch.device("cpu"))
+    patches = scan_patches(canvas.tokens[None], 3, 3, model.transformer, order)
+    index, corners = nearby_table(grid, order, decoder.extent.within(grid), torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
     logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
@@ -159,3 +162,11 @@ def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model
         early[step.patch] = decoder.render(canvas, step.patch, refined=False)
     for patch, pixels in early.items():
         assert torch.equal(decoder.render(canvas, patch, refined=False), pixels)
+
+
+def test_stills_and_films_do_not_share_a_batch(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    grids = [Grid(frames, 1, 1, model.config.patch_px) for frames in (1, 2)]
+    canvases = [decoder.start(f"{g.frames}", g, "zeta", PROMPT, SAMPLING, 0) for g in grids]
+    with pytest.raises(ValueError, match="stills or of films"):
+        decoder.decode([(canvas, next(iter(canvas.grid))) for canvas in canvases])

@@ -94,3 +94,10 @@ def test_an_unknown_or_missing_key_of_the_configuration_is_an_error_naming_it(fo
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=r"missing key transformer\.heads"):
         load(folder)
+
+
+def test_a_configuration_from_before_tokens_had_a_factor_still_loads(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["tokenizer"]["factor"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load(folder).config.tokenizer.factor == 8

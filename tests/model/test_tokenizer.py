@@ -71,6 +71,30 @@ def test_unknown_tokens_look_like_the_outside_of_the_canvas(model: Model) -> Non
     assert torch.allclose(masked, model.tokenizer.decode(tokens[:, :, :5]), atol=1e-6)
 
 
+def test_a_token_may_stand_for_sixteen_pixels_and_reaches_no_further_than_its_halo() -> None:
+    torch.manual_seed(0)
+    small = TokenizerConfig(encoder_widths=(8, 16), decoder_widths=(8, 16), factor=16)
+    assert small.halo == 5  # four coarse blocks, and three fine ones of a quarter token each
+    tokenizer = Tokenizer(small).eval()
+    for block in (*tokenizer.decoder.coarse, *tokenizer.decoder.fine):
+        torch.nn.init.normal_(block.mix.weight, std=0.5)
+    assert tokenizer.encode(torch.zeros(1, 3, 32, 48)).shape == (1, 2, 3)
+    tokens = torch.randint(1000, (1, 13, 13))
+    changed = tokens.clone()
+    changed[0, 6, 6] = (changed[0, 6, 6] + 500) % 1000
+    with torch.no_grad():
+        both = [tokenizer.decoder(tokenizer.quantizer.to_codes(t).permute(0, 3, 1, 2)) for t in (tokens, changed)]
+    touched = (both[0] - both[1]).abs().sum(1)[0].nonzero()
+    assert both[0].shape == (1, 3, 208, 208)
+    assert touched.min() >= (6 - small.halo) * 16
+    assert touched.max() < (7 + small.halo) * 16
+
+
+def test_another_factor_is_refused() -> None:
+    with pytest.raises(ValueError, match="factor is 12, but must be one of 8, 16"):
+        TokenizerConfig(factor=12)
+
+
 def test_odd_sizes_are_refused_with_the_multiple(model: Model) -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         model.tokenizer.encode(torch.zeros(1, 3, 20, 16))

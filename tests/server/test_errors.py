@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 ERRORS: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/generate", {"content": b"{", "headers": JSON}, 400, "bad_request"),
     ("POST", "/generate", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type"),
-    ("POST", "/generate", {"content": b" " * 70_000, "headers": JSON}, 413, "body_too_large"),
+    ("POST", "/generate", {"content": b" " * (8 * 2**20 + 1), "headers": JSON}, 413, "body_too_large"),
     ("POST", "/generate", {"json": {"width": 0}}, 422, "invalid_request"),
     ("POST", "/generate", {"json": {"model": "huge"}}, 422, "unknown_model"),
     ("POST", "/generate?pixels=round", {"json": {}}, 422, "invalid_request"),

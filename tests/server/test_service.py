@@ -87,6 +87,7 @@ async def test_the_document_has_examples_and_our_errors_only(gateway: Any) -> No
     document = (await gateway.client.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         "/generate",
+        "/plan",
         "/jobs/{job_id}",
         "/jobs/{job_id}/events",
         "/jobs/{job_id}/patches/{index}.webp",

@@ -14,6 +14,7 @@ from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY
 from training.loop import RunSettings, Trainer
 from training.optimizer import Muon, build_optimizers, orthogonalise
+from training.sources import Window
 from training.tokenizer import TokenizerRecipe, psnr, train_tokenizer
 from training.transformer import TransformerRecipe, train_transformer
 
@@ -80,7 +81,8 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedu
         "embeddings": torch.zeros(VOCABULARY, NANO.transformer.text_dim, dtype=torch.int8),
         "scales": torch.ones(VOCABULARY),
     }
-    recipe = TransformerRecipe(shapes=(((2, 2), (2, 2), 1.0),), patches_per_step=16, schedule=schedule)
+    windows = (Window(0.7, 2, 2, 2, 2), Window(0.3, 2, 2, 2, 2, frames=2))
+    recipe = TransformerRecipe(windows=windows, patches_per_step=16, schedule=schedule)
     run = settings(tmp_path / "run", 8 if schedule == "patch" else 30, ema=0.5, lr=5e-3)
     train_transformer(NANO, Tokenizer(NANO.tokenizer), table, tmp_path / "words.json", run, recipe, CPU)
     log = (tmp_path / "run" / "log.csv").read_text().splitlines()
@@ -88,6 +90,7 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedu
     last = dict(zip(keys, log[-1].split(","), strict=True))
     # an untrained model spends log(1000) = 6.9 nats on each token
     assert float(last["held_out_zeta"]) < 6.5
+    assert float(last["held_out_films"]) < 6.5
     assert (tmp_path / "run" / "samples").exists()
 
 

@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.text_table import TABLE, build, principal, quantise
+from training.text_table import TABLE, build, principal, quantise, read_table, words_file
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "snow", "##y", "dusk", "lake", "fir", "##s", "sea", "night"]
 WIDTH = 16
@@ -119,6 +119,28 @@ def test_another_source_file_is_refused_by_name_and_nothing_is_written(source: P
 def test_more_dims_than_the_encoder_is_wide_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"dims is 17; .* allows 1 to 16"):
         build(source, tmp_path / "out", dims=WIDTH + 1, sha256=sha256(source))
+
+
+def test_a_folder_of_weights_gives_the_table_as_the_built_folder_does(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "built", dims=5, sha256=sha256(source))
+    built = load_file(tmp_path / "built" / "text.safetensors")
+    (tmp_path / "weights").mkdir()
+    state = {"text.table": built["embeddings"], "text.scales": built["scales"], "begin": torch.zeros(3)}
+    save_file(state, tmp_path / "weights" / "transformer.safetensors")
+    for folder in (tmp_path / "built", tmp_path / "weights"):
+        table = read_table(folder, 3)
+        assert torch.equal(table["embeddings"], built["embeddings"][:, :3])
+        assert torch.equal(table["scales"], built["scales"])
+    assert words_file(tmp_path / "built").name == "tokenizer.json"
+    assert words_file(SHIPPED).name == "words.json"
+
+
+def test_a_folder_without_a_table_or_with_too_small_a_one_is_an_error_naming_it(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "built", dims=5, sha256=sha256(source))
+    with pytest.raises(ValueError, match="built has 5 dims, this model needs 6"):
+        read_table(tmp_path / "built", 6)
+    with pytest.raises(FileNotFoundError, match="nothing holds neither"):
+        read_table(tmp_path / "nothing", 6)
 
 
 def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_attribute() -> None:

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from canvas.grid import Patch
+from canvas.controller import choose_orders
+from canvas.grid import Extent, Patch
+from canvas.order import ORDERS
 from jobs.broker.base import LOG_START, Broker, BrokerLimits, LoggedEvent
 from jobs.broker.memory import MemoryBroker
 from jobs.events import TERMINAL, JobFinished, JobQueued, JobStarted, PatchEvent, PatchRefined
-from jobs.job import ENDED, Job, JobState
-from jobs.request import GenerateRequest
+from jobs.job import ENDED, Job, JobState, layout_of
+from jobs.request import Area, GenerateRequest, Task
 from jobs.store import FolderStore
 from workers.images import decode_webp
 from workers.loop import Worker
@@ -46,6 +48,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.store = FolderStore(folder / "results")
         self._apart = FolderStore(folder / "alone")
+        self.given: dict[str, np.ndarray] = {}  # pixels by job id
 
     def job(
         self,
@@ -68,9 +71,31 @@ class Bench:
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
 
+    def extended(
+        self,
+        job_id: str = "job",
+        add: tuple[int, int, int, int] = (30, 20, 40, 10),
+        repaint: Area | None = None,
+        **more: Any,
+    ) -> Job:
+        """A job that adds left, top, right, bottom pixels to a given picture of 70 x 45, or repaints a part of it."""
+        left, top, right, bottom = (0, 0, 0, 0) if repaint else add
+        job = self.job(job_id, left + 70 + right, top + 45 + bottom, **more)
+        self.given[job_id] = np.random.default_rng(3).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+        box = (left, top, left + 70, top + 45)
+        asked = {"task": Task.IMAGE_OUTPAINTING, "repaint": repaint}
+        request = job.request.model_copy(update=asked)
+        layout = layout_of(request, job.patch_px, box)
+        order = "+".join(choose_orders(layout, Extent(), list(ORDERS)))
+        return job.model_copy(update={"request": request, "given": box, "order": order})
+
     async def submit(self, broker: Broker, *jobs: Job) -> None:
         for job in jobs:
-            await broker.submit(job, job.request.patch_count(job.patch_px))
+            if job.id in self.given:
+                out = io.BytesIO()
+                Image.fromarray(self.given[job.id]).save(out, "PNG")
+                self.store.put(job.id, out.getvalue(), "given")
+            await broker.submit(job, job.total)
 
     def worker(self, broker: Any, engine: TileEngine, name: str = "w1", max_jobs: int = 8) -> Worker:
         return Worker(broker, self.store, engine, name, max_jobs=max_jobs, heartbeat_s=0.02, idle_wait_s=0.02)
@@ -113,9 +138,9 @@ class Bench:
     async def alone(self, job: Job, engine: TileEngine | None = None) -> str:
         """The hash of a job drawn by one worker that does nothing else."""
         other = Bench(Path())
-        other.store = self._apart
+        other.store, other.given = self._apart, self.given
         broker = MemoryBroker()
-        await self.submit(broker, job)
+        await other.submit(broker, job)
         async with other.working(broker, engine):
             await self.until_ended(broker, job)
         return await other.check_finished(broker, job)
@@ -125,28 +150,36 @@ class Bench:
         logged = [entry.event for entry in await self.read_all(broker, job)]
         patches = [event for event in logged if isinstance(event, PatchEvent)]
         refined = [event for event in logged if isinstance(event, PatchRefined)]
-        total = job.request.patch_count(job.patch_px)
+        total = job.total
+        drawn = [i for i, p in enumerate(job.layout.grid) if p not in job.plan(Extent()).given]
         assert isinstance(logged[0], JobQueued)
         assert sum(isinstance(event, JobStarted) for event in logged) == 1
         assert [isinstance(event, TERMINAL) for event in logged].index(True) == len(logged) - 1
         assert isinstance(logged[-1], JobFinished)
         assert sorted(event.index for event in patches) == list(range(total)), "each patch exactly once"
         assert [event.done for event in patches] == list(range(1, total + 1))
-        assert sorted(event.index for event in refined) == list(range(total)), "each final patch exactly once"
+        assert sorted(event.index for event in refined) == drawn, "each final patch exactly once"
         drawn_at = {event.index: place for place, event in enumerate(logged) if isinstance(event, PatchEvent)}
         assert all(drawn_at[event.index] < logged.index(event) for event in refined)
-        pixels = await _assemble(broker, job, refined)
+        given = [event for event in patches if event.index not in drawn]
+        pixels = await _assemble(broker, job, [*refined, *given])
         assert hashlib.sha256(pixels.tobytes()).hexdigest() == logged[-1].sha256
         with Image.open(io.BytesIO(self.store.get(job.id) or b"")) as image:
             assert np.array_equal(np.asarray(image), pixels)
+        if job.given is not None:
+            left, top, right, bottom = job.given
+            known = np.ones((bottom - top, right - left), np.bool_)
+            if (area := job.request.repaint) is not None:
+                known[area.top : area.top + area.height, area.left : area.left + area.width] = False
+            assert np.array_equal(pixels[top:bottom, left:right][known], self.given[job.id][known]), "byte for byte"
         return logged[-1].sha256
 
 
-async def _assemble(broker: Broker, job: Job, refined: Sequence[PatchRefined]) -> np.ndarray:
+async def _assemble(broker: Broker, job: Job, final: Sequence[PatchRefined | PatchEvent]) -> np.ndarray:
     """The picture as a browser puts it together from the final patches alone."""
     pixels = np.zeros((job.request.height, job.request.width, 3), np.uint8)
-    images = await broker.images(job.id, [(event.index, True) for event in refined])
-    for event, image in zip(refined, images, strict=True):
+    images = await broker.images(job.id, [(event.index, isinstance(event, PatchRefined)) for event in final])
+    for event, image in zip(final, images, strict=True):
         assert image is not None
         assert hashlib.sha256(image).hexdigest() == event.sha256
         left, top, right, bottom = event.box

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from canvas.grid import Grid, Patch
+from canvas.controller import lay_out
+from canvas.grid import Box, Patch
 from workers.images import Picture, decode_webp, encode_png, encode_webp
 from workers.tile_engine import TileEngine
 
@@ -38,9 +39,10 @@ def test_png_says_how_to_draw_the_picture_again(bench) -> None:
 
 
 def test_patches_at_the_edge_are_cropped_to_the_picture() -> None:
-    picture = Picture(50, 20, Grid.from_pixels(50, 20, 16))
+    layout = lay_out(50, 20, 16)
+    picture = Picture(layout)
     corner, patch_pixels = Patch(0, 1, 3), np.full((16, 16, 3), 7, np.uint8)
-    assert picture.box(corner) == (48, 16, 50, 20)
+    assert layout.box(corner) == (48, 16, 50, 20)
     picture.place(corner, picture.crop(corner, patch_pixels))
     assert picture.pixels.sum() == 7 * 3 * 2 * 4
     assert (picture.pixels[16:, 48:] == 7).all()
@@ -48,8 +50,14 @@ def test_patches_at_the_edge_are_cropped_to_the_picture() -> None:
         picture.place(corner, patch_pixels)
 
 
+def test_a_picture_that_begins_inside_its_first_patch_is_cropped_there_too() -> None:
+    layout = lay_out(50, 20, 16, Box(0, 0, 21, 20))  # grows to the right: its border lies between patches
+    picture, pixels = Picture(layout), np.arange(16 * 16 * 3, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)
+    assert layout.box(Patch(0, 0, 0)) == (0, 0, 5, 16)
+    assert np.array_equal(picture.crop(Patch(0, 0, 0), pixels), pixels[:, 11:])
+    assert np.array_equal(picture.crop(Patch(0, 1, 3), pixels), pixels[:4, :13])
+
+
 def test_the_pictures_hash_is_that_of_its_rows() -> None:
     """The hash of 2x1 black pixels is that of six zero bytes, computed once with sha256sum."""
-    assert Picture(2, 1, Grid.from_pixels(2, 1, 16)).sha256() == (
-        "b0f66adc83641586656866813fd9dd0b8ebb63796075661ba45d1aa8089e1d44"
-    )
+    assert Picture(lay_out(2, 1, 16)).sha256() == ("b0f66adc83641586656866813fd9dd0b8ebb63796075661ba45d1aa8089e1d44")

@@ -3,17 +3,19 @@
 import asyncio
 import io
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from canvas.grid import Patch
+from canvas.grid import Extent, Patch
 from jobs.broker.base import BrokerLimits, Lease, NewEvent
 from jobs.broker.memory import MemoryBroker
 from jobs.events import JobCanceled, JobFailed, JobFinished, JobStarted, PatchEvent
 from jobs.job import JobStatus
+from jobs.request import Area
 from workers.tile_engine import TileEngine
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +43,50 @@ async def test_a_job_is_drawn_logged_and_stored(limits, bench) -> None:
         assert image.text["nuwa:seed"] == "7"
     assert worker.metrics.registry.get_sample_value("nuwa_worker_patches_total") == 60
     assert worker.metrics.registry.get_sample_value("nuwa_worker_jobs_ended_total", {"how": "finished"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("add", "repaint"),
+    [
+        ((30, 20, 40, 10), None),
+        ((0, 0, 5, 0), None),
+        ((0, 3, 0, 0), None),
+        ((0, 0, 0, 0), Area(left=20, top=10, width=17, height=30)),
+        ((0, 0, 0, 0), Area(left=0, top=0, width=70, height=45)),
+    ],
+)
+async def test_a_given_picture_is_streamed_extended_and_kept(limits, bench, add: Any, repaint: Area | None) -> None:
+    broker, engine = MemoryBroker(limits), bench.Tiles()
+    job = bench.extended("job", add, repaint)
+    await bench.submit(broker, job, bench.job("other", 60, 60))
+    async with bench.working(broker, engine):
+        await bench.until_ended(broker, job)
+    await bench.check_finished(broker, job)
+    started = next(e.event for e in await bench.read_all(broker, job) if isinstance(e.event, JobStarted))
+    assert started.given == job.given
+    assert engine.high_water <= engine.pages_needed(job, job.plan(Extent())) + 16, "beside 16 patches of the other job"
+
+
+async def test_a_job_whose_given_picture_is_gone_fails_and_says_so(limits, bench) -> None:
+    broker, job = MemoryBroker(limits), bench.extended("job")
+    await bench.submit(broker, job)
+    bench.store.delete("job", "given")
+    async with bench.working(broker, bench.Tiles()):
+        await bench.until_ended(broker, job)
+    last = (await bench.read_all(broker, job))[-1].event
+    assert isinstance(last, JobFailed)
+    assert last.code == "given_gone"
+
+
+async def test_a_worker_announces_how_long_a_patch_takes(limits, bench) -> None:
+    broker, job = MemoryBroker(limits), bench.job("job", 96, 96)
+    async with bench.working(broker, bench.Tiles(before_decode=lambda _: time.sleep(0.03))):
+        await asyncio.sleep(0.1)
+        assert (await broker.models())[0].patch_seconds is None
+        await bench.submit(broker, job)
+        await bench.until_ended(broker, job)
+        await asyncio.sleep(0.1)
+        assert 0.01 <= (await broker.models())[0].patch_seconds < 1, "a batch holds up to 3 patches"
 
 
 async def test_same_seed_gives_the_same_bytes_beside_three_other_jobs(limits, bench) -> None:

@@ -16,6 +16,7 @@ from canvas.order import ORDERS
 from canvas.plan import compile_plan
 from jobs.broker.memory import MemoryBroker
 from jobs.job import Job
+from jobs.request import Area
 from model.config import PRESETS
 from model.loader import save
 from model.tokenizer import Tokenizer
@@ -49,13 +50,19 @@ def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", promp
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["drawn", "extended", "repainted"])
 async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kills(
-    bench, limits, clock, weights
+    kind: str, bench, limits, clock, weights
 ) -> None:
     def fresh() -> TorchEngine:
         return TorchEngine(weights, slots=2, pages=256, device="cpu")
 
     job = job_of(bench, seed=5)
+    if kind == "extended":
+        job = bench.extended("job", (50, 30, 40, 60), seed=5, patch_px=32, model="nano", prompt="snow lake")
+    elif kind == "repainted":
+        hole = Area(left=20, top=10, width=30, height=25)
+        job = bench.extended("job", repaint=hole, seed=5, patch_px=32, model="nano", prompt="snow lake")
     others = [
         job_of(bench, f"other-{o}", seed, o, p) for seed, (o, p) in enumerate([("omega", "lake"), ("zeta_star", "x")])
     ]
@@ -65,7 +72,8 @@ async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kill
     dice = random.Random(0)
     for kill in range(4):
         task = asyncio.create_task(bench.worker(broker, fresh(), f"w{kill}").run())
-        await bench.until(broker, job, lambda state, goal=dice.randint(1, 3) * (kill + 1): state.patches_done >= goal)
+        goal = min(dice.randint(1, 3) * (kill + 1), job.total - 1)
+        await bench.until(broker, job, lambda state, goal=goal: state.patches_done >= goal)
         await bench.kill(task)
         clock.now += limits.lease_s + 1
     async with bench.working(broker, fresh(), "last"):

@@ -1,0 +1,72 @@
+"""The kernel as a shared library: built by the system's compiler at first use, then kept in the user's cache folder.
+
+`python -m model.native.build FOLDER` builds it ahead, for images without a compiler: FOLDER = this package's own.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernel.cpp")
+# Named features, not -march=native: any machine that has them computes the same bits, and may share the file.
+FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC")
+
+
+class UnavailableError(Exception):
+    """Why there is no native step here, in one sentence."""
+
+
+def load() -> ctypes.CDLL:
+    """The library, built if this version of it is nowhere yet. Raises UnavailableError without a working compiler."""
+    ours, users = SOURCE.with_name(_name()), _cache() / _name()
+    for path in (ours, users):
+        if path.exists():
+            return _open(path)
+    with tempfile.TemporaryDirectory(prefix="nuwa-") as folder:
+        built = build(Path(folder))
+        try:
+            users.parent.mkdir(parents=True, exist_ok=True)
+            kept = Path(shutil.copy(built, users.with_suffix(f".{os.getpid()}.tmp")))
+            kept.replace(users)  # at once, for workers that start together
+        except OSError:
+            return _open(built)  # a home that cannot be written: built again at the next start
+    return _open(users)
+
+
+def build(folder: Path) -> Path:
+    """Compile into this folder; takes seconds. Raises UnavailableError."""
+    path = folder / _name()
+    try:
+        subprocess.run(
+            [os.environ.get("CXX", "c++"), *FLAGS, "-o", path, SOURCE], check=True, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise UnavailableError(f"no C++ compiler ({error.filename})") from error
+    except subprocess.CalledProcessError as error:
+        raise UnavailableError(f"the C++ compiler failed: {error.stderr.strip()[:200]}") from error
+    return path
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be loaded: {error}") from error
+
+
+def _name() -> str:
+    version = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    return f"kernel-{version}.so"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nuwa"
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1])))

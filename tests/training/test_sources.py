@@ -1,0 +1,83 @@
+"""Training batches: windows with their place on the canvas, films whose camera moves by whole tokens, own pictures."""
+
+import random
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.config import PRESETS
+from model.tokenizer import Tokenizer
+from training import sources
+from training.sources import Motion, TokenBatch, TokenSource, Window
+
+CPU = torch.device("cpu")
+NANO = PRESETS["nano"]  # patches of 4 x 4 tokens, 32 px
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(NANO.tokenizer).eval()
+
+
+def source(tokenizer: Tokenizer, **changes: object) -> TokenSource:
+    return TokenSource(tokenizer, NANO, CPU, 0, **changes)  # type: ignore[arg-type]
+
+
+def test_a_window_knows_its_place_on_a_larger_canvas(tokenizer: Tokenizer) -> None:
+    batch = source(tokenizer).render(Window(1.0, 2, 3, 8, 12), seed=5)
+    assert batch.tokens.shape == (64 // 6, 1, 8, 12)
+    top, bottom, left, right = batch.place[0].T.reshape(4, 2, 3)
+    assert torch.allclose(bottom - top, torch.tensor(1 / 8))
+    assert torch.allclose(right - left, torch.tensor(1 / 12))
+    assert torch.equal(bottom[0], top[1])
+    assert torch.equal(right[:, 0], left[:, 1])
+    assert float(top.min()) * 8 == pytest.approx(round(float(top.min()) * 8))
+
+
+def test_a_film_that_pans_shows_the_same_tokens_further_left(tokenizer: Tokenizer, monkeypatch: object) -> None:
+    monkeypatch.setattr(sources, "PANS", (1,))  # type: ignore[attr-defined]
+    monkeypatch.setattr(sources, "FRAME_TIMES_S", (0.0,))  # type: ignore[attr-defined]
+    batch = source(tokenizer).render(Window(1.0, 3, 4, 3, 4, frames=2), seed=1)
+    assert batch.motion == Motion(1, 0.0)
+    first, second = batch.tokens[:, 0], batch.tokens[:, 1]
+    # away from the sides, where the encoder sees the padding
+    assert torch.equal(first[:, :, 5:-4], second[:, :, 4:-5])
+    assert not torch.equal(first, second)
+    assert batch.place.shape == (64 // 24, 24, 4)
+
+
+def test_films_say_how_they_move(tokenizer: Tokenizer) -> None:
+    still = source(tokenizer).render(Window(1.0, 1, 1, 1, 1), seed=0)
+    film = TokenBatch(still.tokens, 1, 1, still.place, still.shows, Motion(-1, 2.0))
+    texts = [text for seed in range(20) for text in film.prompts(1000 * seed) if text is not None]
+    said = [t for t in texts if "left" in t]
+    assert 0.6 < len(said) / len(texts) < 0.95
+    assert not [t for t in texts if "right" in t.replace("bright", "")]
+    assert [t for t in texts if "time-lapse" in t]
+
+
+def test_the_same_seed_gives_the_same_batches(tokenizer: Tokenizer) -> None:
+    windows = (Window(0.5, 1, 2, 1, 2), Window(0.5, 1, 1, 2, 4, frames=2))
+    a, b = (source(tokenizer, windows=windows, patches=4) for _ in range(2))
+    for _ in range(4):
+        x, y = a.next(), b.next()
+        assert torch.equal(x.tokens, y.tokens)
+        assert x.shows == y.shows
+
+
+class OwnPictures:
+    def random_crop(
+        self, rng: random.Random, height: int, width: int
+    ) -> tuple[Tensor, tuple[float, float, float, float], str | None]:
+        top = rng.choice((0.0, 0.5))
+        return torch.full((3, height, width), 200, dtype=torch.uint8), (top, top + 0.5, 0.0, 1.0), "A lake."
+
+
+def test_own_pictures_are_cut_with_their_places_and_called_photographs(tokenizer: Tokenizer) -> None:
+    own = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), pictures=OwnPictures(), pictures_share=1.0, patches=32)
+    batch = own.next()
+    assert batch.place.shape == (8, 4, 4)
+    assert {float(t) for t in batch.place[:, 0, 0]} == {0.0, 0.5}
+    assert all("photo" in text and "lake" in text for text in batch.prompts(0) if text is not None)

@@ -1,0 +1,88 @@
+"""`nuwa train` from the command line: one's own pictures in, a folder of weights out, and mistakes said in a line."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from model.loader import load
+from training.cli import train
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
+
+
+def nuwa_train(*words: object) -> Result:
+    return CliRunner().invoke(train, [str(word) for word in words], env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(4):
+        Image.linear_gradient("L").rotate(90 * i).convert("RGB").save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"a gradient, turned {i} times")
+    return folder
+
+
+def test_a_folder_of_pictures_becomes_a_folder_of_weights(pictures: Path, tmp_path: Path) -> None:
+    common = ("--preset", "nano", "--steps", 2, "--device", "cpu", "--data", pictures)
+    tokenizer, transformer, out = tmp_path / "tok", tmp_path / "tr", tmp_path / "weights"
+    runs = (
+        nuwa_train("tokenizer", "--run", tokenizer, "--batch", 2, "--shard-mb", 0.1, *common),
+        nuwa_train(
+            "transformer", "--run", transformer, "--tokenizer", tokenizer, "--text", SHIPPED, "--patches", 4, *common
+        ),
+        nuwa_train(
+            "pack", "--tokenizer", tokenizer, "--transformer", transformer, "--text", SHIPPED, "--preset", "nano",
+            "--out", out,
+        ),
+    )  # fmt: skip
+    assert [result.exit_code for result in runs] == [0, 0, 0], [result.output for result in runs]
+    assert len(list(tokenizer.glob("last.pt.*"))) > 1
+    figures = (tokenizer / "log.csv").read_text().splitlines()[0].split(",")
+    assert "photo_psnr" in figures
+    assert "scene_psnr" not in figures  # no scene was drawn
+    shipped = load(SHIPPED).transformer.text
+    assert (load(out).transformer.text.table == shipped.table[:, :8]).all()  # nano reads its first directions
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("tokenizer", ["--data", "{empty}"], "{empty} holds no pictures"),
+        ("tokenizer", ["--photos", "{empty}"], "{empty} holds no pictures"),
+        ("tokenizer", ["--data", "{empty}/none"], "{empty}/none is not a folder"),
+        ("tokenizer", ["--data", "{pictures}", "--photos", "{pictures}"], "--photos goes with --data scenes"),
+        ("tokenizer", ["--preset", "huge"], "'huge' is none of"),
+        ("transformer", ["--tokenizer", "{empty}"], "train it first"),
+        ("transformer", ["--schedule", "odd"], "neither canvas nor patch"),
+        ("plan", ["--preset", "huge"], "'huge' is none of"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line_that_names_it(
+    command: str, options: list[str], message: str, pictures: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    filled = [option.format(empty=empty, pictures=pictures) for option in options]
+    run = [] if command == "plan" else ["--run", tmp_path / "run"]
+    result = nuwa_train(command, *run, *filled)
+    assert result.exit_code == 2
+    assert message.format(empty=empty) in "".join(result.output.split("│")).replace("\n", "")
+
+
+def test_a_folder_without_captions_trains_no_transformer_and_the_message_names_it(
+    pictures: Path, tmp_path: Path
+) -> None:
+    for text in pictures.glob("*.txt"):
+        text.unlink()
+    tokenizer = tmp_path / "tok"
+    nuwa_train("tokenizer", "--run", tokenizer, "--preset", "nano", "--steps", 1, "--batch", 1, "--data", pictures)
+    result = nuwa_train(
+        "transformer", "--run", tmp_path / "tr", "--tokenizer", tokenizer, "--preset", "nano", "--text", SHIPPED,
+        "--data", pictures,
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert f"{pictures}: none of the" in "".join(result.output.split("│")).replace("\n", "")

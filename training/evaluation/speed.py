@@ -1,0 +1,61 @@
+"""Seconds per picture, and the transformer's losses: what training watches, on scenes never trained on."""
+
+import time
+
+import torch
+
+from canvas.grid import Grid
+from canvas.plan import choose_order
+from model.generate import Model, PatchDecoder, continue_canvas
+from training.datasets import HELD_OUT_SEEDS
+from training.evaluation.pictures import SERVED
+from training.evaluation.rows import Part, Row
+from training.evaluation.setting import Setting
+from training.sources import TokenSource, Window
+from training.transformer import CanvasLoss
+
+BATCHES, PATCHES = 4, 64  # of the losses
+
+
+def measure(setting: Setting) -> Part:
+    """Losses of every order, the loss without a prompt, and the time of one picture of 512x256."""
+    return Part([*loss_rows(setting.model), speed_row(setting.model)])
+
+
+@torch.no_grad()
+def loss_rows(model: Model) -> list[Row]:
+    """Cross-entropy in nats a token, each order on the same pictures."""
+    source = TokenSource(model.tokenizer, model.config, model.device, 0, patches=PATCHES)
+    losses = CanvasLoss(model.transformer, model.words, model.device)
+    window = Window(1.0, 4, 8, 4, 8)
+    batches = [source.render(window, HELD_OUT_SEEDS + 20_000 + i) for i in range(BATCHES)]
+    count = sum(len(batch.tokens) for batch in batches)
+
+    def row(name: str, label: str, order: str, told: bool) -> Row:
+        values = [losses(b, order, b.prompts(7) if told else [None] * len(b.tokens)) for b in batches]
+        return Row(name, label, float(torch.stack(values).mean()), "nats a token", "lower", None, count)
+
+    orders = model.config.transformer.orders
+    rows = [row(f"transformer_loss_{order}", f"loss, {order}", order, True) for order in orders]
+    return [*rows, row("transformer_loss_no_text", f"loss without a prompt, {orders[0]}", orders[0], False)]
+
+
+def speed_row(model: Model) -> Row:
+    """The wall-clock time of one picture with guidance, four patches a batch, tokens and final pixels."""
+    label = f"one picture of 512x256, {torch.get_num_threads()} threads"
+    seconds = seconds_per_picture(model, 512, 256)
+    return Row("picture_512x256", label, seconds, "s", "lower", None, 1, note=f"on {model.device.type}, alone")
+
+
+def seconds_per_picture(model: Model, width: int, height: int) -> float:
+    """Tokens and final pixels of one picture, in batches of at most four patches, as a worker draws it alone."""
+    decoder = PatchDecoder(model)
+    grid = Grid.from_pixels(width, height, model.config.patch_px)
+    order = choose_order(grid, decoder.extent, model.config.transformer.orders)
+    started = time.perf_counter()
+    canvas = decoder.start("timed", grid, order.name, "snowy mountains at sunset with a lake", SERVED, 0)
+    for _ in continue_canvas(decoder, canvas):
+        pass
+    for patch in grid:
+        decoder.render(canvas, patch, refined=True)
+    return time.perf_counter() - started

@@ -1,0 +1,204 @@
+"""What the transformer is trained on: tokens of scenes, films and photographs, cut from canvases of any size."""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.tokenizer import Tokenizer
+from training.attributes import Attributes
+from training.captions import caption, moving, photographed
+from training.datasets import HELD_OUT_SEEDS, to_float
+from training.scenes import render, sample_scenes
+
+RENDERED_TOGETHER = 64  # scenes; more would only take memory
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kind of training picture: frames x rows x columns patches out of a canvas of canvas_rows x canvas_columns."""
+
+    share: float  # of the steps
+    rows: int
+    columns: int
+    canvas_rows: int
+    canvas_columns: int
+    frames: int = 1
+
+
+# Whole pictures first; then windows with their place on canvases up to 38912 x 2048 pixels (608 x 32 patches of 64), so
+# that a huge picture is one picture and not a tiling; then films.
+WINDOWS = (
+    Window(0.17, 4, 4, 4, 4),
+    Window(0.22, 4, 8, 4, 8),
+    Window(0.05, 4, 6, 4, 6),
+    Window(0.03, 3, 4, 3, 4),
+    Window(0.05, 8, 4, 8, 4),
+    Window(0.06, 4, 8, 8, 8),
+    Window(0.06, 4, 8, 4, 16),
+    Window(0.03, 4, 8, 4, 32),
+    Window(0.03, 4, 8, 8, 16),
+    Window(0.03, 4, 8, 8, 32),
+    Window(0.03, 4, 8, 16, 16),
+    Window(0.02, 4, 8, 16, 64),
+    Window(0.02, 4, 8, 32, 32),
+    Window(0.02, 4, 8, 32, 608),
+    Window(0.14, 4, 4, 4, 4, frames=3),
+    Window(0.04, 4, 6, 4, 6, frames=2),
+)
+# A film's camera moves by whole tokens a frame: 8 pixels, so that what moves is the same tokens elsewhere.
+PANS = (0, 0, 0, 1, -1)  # tokens to the right per frame
+FRAME_TIMES_S = (0.25, 2.0)  # scene seconds per frame: as it happens at 4 frames a second, and time-lapse
+
+
+class CaptionedCrops(Protocol):
+    """Pictures of one's own (training/folders.py)."""
+
+    def random_crop(
+        self, rng: random.Random, height: int, width: int
+    ) -> tuple[Tensor, tuple[float, float, float, float], str | None]:
+        """uint8 [3, height, width], its top, bottom, left, right as fractions of the whole, and the caption."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a film moves: the camera in tokens per frame to the right, and scene seconds per frame."""
+
+    pan: int
+    frame_s: float
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Windows of canvases: tokens [B, F, rows * m, columns * m], the places [B, N, 4] of their patches on the canvas,
+    and what each shows: attributes of a scene, or words.
+    """
+
+    tokens: Tensor
+    rows: int
+    columns: int
+    place: Tensor
+    shows: Sequence[Attributes | str | None]
+    motion: Motion | None = None
+
+    @property
+    def frames(self) -> int:
+        return self.tokens.shape[1]
+
+    def prompts(self, seed: int) -> list[str | None]:
+        """One caption for each picture; a scene's has other words for every seed."""
+        return [self._caption(shown, seed + i) for i, shown in enumerate(self.shows)]
+
+    def _caption(self, shown: Attributes | str | None, seed: int) -> str | None:
+        if not isinstance(shown, Attributes):
+            return shown
+        text = caption(shown, seed)
+        return text if self.motion is None else moving(text, self.motion.pan, self.motion.frame_s > 1, seed)
+
+
+class TokenSource:
+    """Renders or cuts pictures, encodes them, and gives batches; keeps the latest for reuse.
+
+    pictures: of one's own, mixed in for `pictures_share` of the steps; 1 = nothing else.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        device: torch.device,
+        seed: int,
+        *,
+        windows: Sequence[Window] = WINDOWS,
+        patches: int = 64,
+        reuse: float = 0.0,
+        pictures: CaptionedCrops | None = None,
+        pictures_share: float = 0.0,
+    ) -> None:
+        self._tokenizer, self._config, self._device = tokenizer, config, device
+        self._random = random.Random(seed)
+        self._windows, self._patches, self._reuse = windows, patches, reuse
+        self._pictures = pictures
+        self._pictures_share = pictures_share if pictures is not None else 0.0
+        self._kept: deque[TokenBatch] = deque(maxlen=1500)
+
+    def next(self) -> TokenBatch:
+        """A batch of about `patches` patches: an earlier one again, or fresh."""
+        rng = self._random
+        if len(self._kept) >= 16 and rng.random() < self._reuse:
+            return rng.choice(self._kept)
+        from_pictures = rng.random() < self._pictures_share
+        windows = [w for w in self._windows if w.frames == 1] if from_pictures else self._windows
+        window = rng.choices(windows, [w.share for w in windows])[0]
+        seed = rng.randrange(HELD_OUT_SEEDS)
+        batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
+        self._kept.append(batch)
+        return batch
+
+    def render(self, window: Window, seed: int) -> TokenBatch:
+        """Scenes of one seed, all seen through the same window; films of one motion."""
+        px, rng = self._config.patch_px, random.Random(seed)
+        height, width = window.canvas_rows * px, window.canvas_columns * px
+        top = rng.randrange(window.canvas_rows - window.rows + 1)
+        left = rng.randrange(window.canvas_columns - window.columns + 1)
+        motion = Motion(rng.choice(PANS), rng.choice(FRAME_TIMES_S)) if window.frames > 1 else None
+        scenes = sample_scenes(self._count(window), seed, aspect=width / height, device=self._device)
+        start_s = rng.uniform(0, 60)
+        frames = []
+        for frame in range(window.frames):
+            moved = 0 if motion is None else frame * motion.pan * self._config.tokenizer.factor
+            box = (
+                top * px,
+                left * px + moved,
+                (top + window.rows) * px,
+                (left + window.columns) * px + moved,
+            )
+            now = start_s + (0.0 if motion is None else frame * motion.frame_s)
+            frames.append(self._encode(render(scenes, (height, width), box=box, time=now)))
+        place = _places(
+            window,
+            top / window.canvas_rows,
+            (top + window.rows) / window.canvas_rows,
+            left / window.canvas_columns,
+            (left + window.columns) / window.canvas_columns,
+        )
+        tokens = torch.stack(frames, 1)
+        place = place.expand(len(tokens), -1, -1).to(self._device)
+        return TokenBatch(tokens, window.rows, window.columns, place, list(scenes.attributes), motion)
+
+    def cut(self, window: Window, seed: int) -> TokenBatch:
+        """Crops of one's own pictures, each with its own place."""
+        assert self._pictures is not None
+        px, rng = self._config.patch_px, random.Random(seed)
+        crops = [
+            self._pictures.random_crop(rng, window.rows * px, window.columns * px) for _ in range(self._count(window))
+        ]
+        tokens = self._encode(to_float(torch.stack([pixels for pixels, _, _ in crops]).to(self._device)))
+        place = torch.stack([_places(window, *box) for _, box, _ in crops]).to(self._device)
+        words = [None if text is None else photographed(text, rng.randrange(2**31)) for _, _, text in crops]
+        return TokenBatch(tokens[:, None], window.rows, window.columns, place, words)
+
+    def _count(self, window: Window) -> int:
+        return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
+
+    @torch.no_grad()
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """One by one on a CPU, where a batch is slower than its parts."""
+        parts = pixels.split(16 if pixels.is_cuda else 1)
+        return torch.cat([self._tokenizer.encode(part) for part in parts])
+
+
+def _places(window: Window, top: float, bottom: float, left: float, right: float) -> Tensor:
+    """[N, 4]: top, bottom, left, right of each patch by index, in a window with these borders on its canvas."""
+    down, across = (bottom - top) / window.rows, (right - left) / window.columns
+    of_frame = [
+        [top + r * down, top + (r + 1) * down, left + c * across, left + (c + 1) * across]
+        for r in range(window.rows)
+        for c in range(window.columns)
+    ]
+    return torch.tensor(of_frame * window.frames)
