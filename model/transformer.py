@@ -5,9 +5,9 @@ about to be drawn, keys at the token they hold, so "the token above the one I dr
 direction.
 
 A patch takes M + 1 positions: a begin token, then its M tokens. Position j draws token j; the states of positions 1..M
-are what later patches look at (paper.md 1.5). They come from `patch_pass` over the finished patch, not from drawing it step
-by step, because here the two differ in the last bits; native code (model/native) takes the same steps for tokens that
-it draws and for those it is given, so there they are equal.
+are what later patches look at (paper.md 1.5). They come from `patch_pass` over the finished patch, not from drawing it
+step by step, because here the two differ in the last bits; native code (model/native) takes the same steps for tokens
+that it draws and for those it is given, so there they are equal.
 """
 
 from collections.abc import Callable

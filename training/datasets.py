@@ -1,12 +1,8 @@
-"""Where pictures come from: endless rendered scenes, and folders of photographs."""
+"""Where pictures come from when nobody gives any: endless rendered scenes. One's own pictures: folders.py."""
 
-import csv
 import random
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from training.scenes import render, sample_scenes
@@ -30,17 +26,12 @@ class PicturePool:
     """A pool of pictures to cut crops from, one picture replaced by a fresh one every few crops.
 
     Rendering costs as much as a training step when every crop has a picture of its own; a pool with steady renewal
-    keeps the variety and takes the cost away. photo_share of the crops come from `photos` (whole pictures, held in
-    memory).
+    keeps the variety and takes the cost away.
     """
 
-    def __init__(
-        self, seed: int, device: torch.device, photos: list[Tensor], photo_share: float, pictures: int
-    ) -> None:
+    def __init__(self, seed: int, device: torch.device, pictures: int) -> None:
         self._random = random.Random(seed)
         self._device = device
-        self._photos = photos
-        self._photo_share = photo_share if photos else 0.0
         self._capacity = pictures
         self._pool: list[Tensor] = []
         self._next = 0
@@ -67,8 +58,7 @@ class PicturePool:
         """[count, 3, side, side] float32 in [-1, 1], mirrored at random."""
         crops = []
         for _ in range(count):
-            from_photo = self._random.random() < self._photo_share
-            picture = self._random.choice(self._photos if from_photo else self._pool)
+            picture = self._random.choice(self._pool)
             _, height, width = picture.shape
             top, left = self._random.randrange(height - side + 1), self._random.randrange(width - side + 1)
             crop = picture[:, top : top + side, left : left + side]
@@ -80,30 +70,3 @@ def held_out_scenes(count: int, height: int, width: int, device: torch.device, o
     """[count, 3, height, width] in [-1, 1]: scenes that no training run has drawn from."""
     scenes = sample_scenes(count, HELD_OUT_SEEDS + offset, aspect=width / height, device=device)
     return render(scenes, (height, width))
-
-
-def load_photos(folder: Path, side_max: int = 640) -> dict[str, Tensor]:
-    """Name -> [3, H, W] uint8 of every picture in a folder, shrunk to at most `side_max` pixels on the longer side."""
-    photos = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}:
-            with Image.open(path) as image:
-                picture = ImageOps.exif_transpose(image).convert("RGB")
-                picture.thumbnail((side_max, side_max), Image.Resampling.LANCZOS)
-                photos[path.name] = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
-    return photos
-
-
-def split_photos(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Training and held-out photographs. Held out are whole sources (every fourth, by name), so none is nearly seen."""
-    photos = load_photos(folder)
-    sources = {name: name.split("__")[0] for name in photos}
-    table = folder / "SOURCES.csv"
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            sources |= {row["file"]: row["source_repo"] for row in csv.DictReader(file)}
-    held = set(sorted(set(sources.values()))[::4])
-    return (
-        {name: p for name, p in photos.items() if sources[name] not in held},
-        {name: p for name, p in photos.items() if sources[name] in held},
-    )

@@ -82,7 +82,7 @@ class Crops:
     ) -> None:
         self._recipe, self._pictures, self._share, self._device = recipe, pictures, share, device
         self._random = random.Random(seed)
-        self._scenes = PicturePool(seed, device, [], 0.0, recipe.pictures) if share < 1 else None
+        self._scenes = PicturePool(seed, device, recipe.pictures) if share < 1 else None
 
     def next(self, step: int) -> Tensor:
         """[batch, 3, crop_px, crop_px] float32 in [-1, 1]."""

@@ -25,6 +25,7 @@ from model.transformer import Transformer
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS
+from training.device import autocast, compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
 from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
@@ -121,7 +122,7 @@ class CanvasLoss:
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
         index, corners = self.table(batch_grid(batch), order)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with autocast(self.device):
             logits = self.transformer(patches, self.words(prompts).to(self.device), order, index, corners, place)
         return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
 
@@ -154,9 +155,11 @@ class CanvasLoss:
                     [text_v, *(t[layer] for _, t in near)], 2
                 )
 
-            x = model.embed(patches[:, i], model.conditions(order, batch.place[:, i], text[:, 0]))
-            hidden, k, v = model.patch_pass(x, [order] * len(patches), memory, mask)
-            loss = F.cross_entropy(model.logits(hidden[:, :-1]).flatten(0, 1), patches[:, i].flatten())
+            with autocast(self.device):
+                x = model.embed(patches[:, i], model.conditions(order, batch.place[:, i], text[:, 0]))
+                hidden, k, v = model.patch_pass(x, [order] * len(patches), memory, mask)
+                logits = model.logits(hidden[:, :-1])
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), patches[:, i].flatten())
             trainer.update(loss)
             pool[i] = (k.detach(), v.detach())
             losses.append(loss.detach())
@@ -189,6 +192,7 @@ def train_transformer(
     trained = nn.ModuleDict({"transformer": transformer, "probe": probe})
     trained.adamw = {"probe", *(f"transformer.{name}" for name in transformer.adamw)}  # type: ignore[assignment]
     trainer = Trainer(trained, settings)
+    compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = TokenSource(
         tokenizer,

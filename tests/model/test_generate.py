@@ -32,9 +32,7 @@ def test_every_patch_is_drawn_once_and_the_pool_ends_empty(model: Model, order: 
 
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("order", list(ORDERS))
-def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(
-    model: Model, order: str, frames: int
-) -> None:
+def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: Model, order: str, frames: int) -> None:
     """With temperature 0 and no guidance, each token drawn is the argmax of the training pass over the finished
     canvas.
     """
