@@ -242,6 +242,11 @@ def caption(attributes: Attributes, seed: int) -> str:
     return text if manner < 0.7 or speak == voice.tags else text + "."
 
 
+def told(attributes: Attributes, seed: int) -> set[str]:
+    """The attributes that caption() mentions for this seed; the terrain is always among them."""
+    return _Voice(attributes, random.Random(f"caption {seed}")).told | {"terrain"}
+
+
 def captions(scenes: _HasAttributes, seed: int) -> list[str]:
     """One caption for every scene of a batch; scene i speaks with a voice of its own."""
     return [caption(attributes, seed * 1_000_003 + i) for i, attributes in enumerate(scenes.attributes)]

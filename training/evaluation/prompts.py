@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
-from training.captions import _Voice, caption
+from training.captions import caption, told
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.lexicon import PLAIN, UNSEEN
 
@@ -143,12 +143,12 @@ def _distinct(make: Callable[[int], EvaluationPrompt]) -> list[EvaluationPrompt]
 def _as_caption(a: Attributes, seed: int) -> EvaluationPrompt:
     """A caption that training never drew, and what it names."""
     text = caption(a, seed)
-    told = _Voice(a, random.Random(f"caption {seed}")).told | {"terrain"}
+    stated = told(a, seed)
     if a.terrain == "sea":
-        told |= {"water"}
+        stated |= {"water"}
     if "moon" in text and not any(word in text.lower() for word in _MOON_SHAPES):
-        told -= {"celestial"}  # "the moon" may be full or a crescent
-    return EvaluationPrompt(text, {name: getattr(a, name) for name in ATTRIBUTE_VALUES if name in told}, "caption")
+        stated -= {"celestial"}  # "the moon" may be full or a crescent
+    return EvaluationPrompt(text, {name: getattr(a, name) for name in ATTRIBUTE_VALUES if name in stated}, "caption")
 
 
 _MOON_SHAPES = ("full", "round", "bright moon", "crescent", "thin", "sickle")
