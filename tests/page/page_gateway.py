@@ -17,17 +17,43 @@ from typing import Any
 
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from PIL import Image
-from pydantic import ValidationError
 
+from canvas.grid import Extent
+from jobs.broker.memory import MemoryBroker
+from jobs.job import Job, JobState, JobStatus, ModelInfo
 from jobs.request import GenerateRequest
+from jobs.settings import GatewaySettings
+from jobs.store import FolderStore
+from server.errors import add_error_handlers
+from server.feeds import Feeds
+from server.forms import FormRoute
+from server.gateway import Gateway
+from server.metrics import Metrics
+from server.prepare import prepare
+from server.routes import plan, service
+from server.schemas import JobView
 
 STATIC = Path(__file__).parents[2] / "server" / "static"
 PATCH_PX = 64
-MAX_SIDE = 8192
+MODEL = ModelInfo(
+    name="landscapes",
+    version="1",
+    description="Poster landscapes",
+    patch_px=PATCH_PX,
+    patch_tokens=8,
+    codebook_size=1000,
+    extent=(0, 1, 1),
+    orders=("omega", "omega_star", "zeta", "zeta_star"),
+    parameters=1,
+    licence="Apache-2.0",
+    slots=4,
+    pool_pages=512,
+    page_bytes=100_000,
+)
 # As strict as a policy can be while the page works: a page that needs more fails its tests.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -73,40 +99,64 @@ def _webp(picture: Image.Image) -> bytes:
 
 @dataclass
 class FakeJob:
-    id: str
-    request: GenerateRequest
-    seed: int
-    status: str = "queued"
+    """A real job with its log; `given` is the picture that it goes on from."""
+
+    job: Job
+    given: Image.Image | None
+    status: JobStatus = JobStatus.QUEUED
     log: list[Event] = field(default_factory=list)
     done: int = 0
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: datetime | None = None
     ended: datetime | None = None
     error: str | None = None
     canceled: bool = False
 
     @property
-    def columns(self) -> int:
-        return math.ceil(self.request.width / PATCH_PX)
+    def is_impossible(self) -> bool:
+        return "impossible" in (self.job.request.prompt or "")
 
     @property
-    def rows(self) -> int:
-        return math.ceil(self.request.height / PATCH_PX)
+    def seed(self) -> int:
+        return self.job.seed
+
+    def picture(self) -> Image.Image:
+        """The finished picture: a landscape, and the given pixels in their place, the part to repaint left out."""
+        request = self.job.request
+        picture = paint_landscape(request.width, request.height, self.job.seed)
+        if self.given is None or self.job.given is None:
+            return picture
+        kept = Image.new("1", self.given.size, 1)
+        if area := request.repaint:
+            kept.paste(0, (area.left, area.top, area.left + area.width, area.top + area.height))
+        picture.paste(self.given, self.job.given[:2], kept)
+        return picture
 
     def add(self, kind: str, **data: Any) -> None:
         self.log.append((f"{time.time_ns() // 1_000_000}-{len(self.log)}", kind, {"version": 1, "kind": kind, **data}))
 
     def body(self, ahead: int) -> dict[str, Any]:
-        own = f"/jobs/{self.id}"
-        return {
-            "id": self.id, "status": self.status, "queue_position": ahead if self.status == "queued" else None,
-            "patches_done": self.done, "patches_total": self.rows * self.columns, "task": self.request.resolved_task,
-            "prompt": self.request.prompt, "width": self.request.width, "height": self.request.height,
-            "seed": self.seed, "order": "omega", "model": "landscapes", "sampling": self.request.sampling.model_dump(),
-            "created_at": self.created.isoformat(), "started_at": self.started and self.started.isoformat(),
-            "ended_at": self.ended and self.ended.isoformat(), "error": self.error,
-            "links": {"self": own, "events": f"{own}/events", "result": f"{own}/result", "cancel": own},
-        }  # fmt: skip
+        state = JobState(
+            job=self.job,
+            status=self.status,
+            patches_done=self.done,
+            patches_total=self.job.total,
+            queue_position=ahead if self.status is JobStatus.QUEUED else None,
+            error=self.error,
+            started_at=self.started,
+            ended_at=self.ended,
+        )
+        return JobView.of(state).model_dump(mode="json")
+
+
+class Announced(MemoryBroker):
+    """A broker to which one worker has said what it serves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = MODEL
+
+    async def models(self) -> list[ModelInfo]:
+        return [self.info]
 
 
 class PageGateway:
@@ -120,7 +170,12 @@ class PageGateway:
         self.cut_after: int | None = None  # each stream is cut after this many events
         self.refuse_streams = False
         self.jobs: dict[str, FakeJob] = {}
-        self.posted: list[dict[str, Any]] = []
+        self.posted: list[dict[str, Any]] = []  # bodies of POST /generate
+        self.files: list[bytes | None] = []  # and the pictures beside them
+        self.planned: list[tuple[dict[str, Any], bytes | None]] = []  # the same of POST /plan
+        self.broker = Announced()
+        feeds, store = Feeds(self.broker, lambda *_: None), FolderStore(Path("unused"))
+        self.gateway = Gateway(GatewaySettings(), self.broker, store, feeds, Metrics())
         self.open_streams = 0
         self.most_streams = 0
         self.streams_opened = 0
@@ -151,10 +206,16 @@ class PageGateway:
 
     def _app(self) -> FastAPI:
         app = FastAPI()
+        # The gateway's own routes where a test needs no string on them, and its own checks and errors everywhere.
+        app.state.gateway = self.gateway
+        add_error_handlers(app)
+        app.include_router(plan.router, dependencies=[Depends(self._note_plan)])
+        app.include_router(service.router)
+        generating = APIRouter(route_class=FormRoute)
+        generating.add_api_route("/generate", self._generate, methods=["POST"], response_model=None)
+        app.include_router(generating)
         app.mount("/static", StaticFiles(directory=STATIC))
         app.add_api_route("/", lambda: FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": POLICY}))
-        app.add_api_route("/models", self._models)
-        app.add_api_route("/generate", self._generate, methods=["POST"])
         app.add_api_route("/jobs/{job_id}", self._job)
         app.add_api_route("/jobs/{job_id}", self._cancel, methods=["DELETE"])
         app.add_api_route("/jobs/{job_id}/events", self._events)
@@ -172,48 +233,39 @@ class PageGateway:
         headers = {} if after is None else {"Retry-After": str(after)}
         return JSONResponse(body, status, headers, media_type="application/problem+json")
 
-    async def _models(self) -> Response:
-        limits = {"max_width": MAX_SIDE, "max_height": MAX_SIDE, "max_pixels": 2**24, "max_prompt_chars": 2000}
-        orders = ["omega", "omega_star", "zeta", "zeta_star"]
-        model = {"name": "landscapes", "version": "1", "patch_px": PATCH_PX, "orders": orders, "limits": limits}
-        return JSONResponse({"models": [model], "default": "landscapes"})
+    async def _note_plan(self, request: Request) -> None:
+        upload = request.state.upload
+        self.planned.append((await request.json(), None if upload is None else upload.data))
 
-    async def _generate(self, request: Request) -> Response:
-        body = await request.json()
-        self.posted.append(body)
+    async def _generate(self, request: Request, wanted: GenerateRequest) -> Response:
+        upload = request.state.upload
+        self.posted.append(await request.json())
+        self.files.append(upload and upload.data)
         if self.refusals:
             status, detail, after = self.refusals.pop(0)
             return self._problem(status, detail, after=after)
-        try:
-            wanted = GenerateRequest.model_validate(body)
-        except ValidationError as error:
-            errors = [{"pointer": "/" + "/".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
-            return self._problem(422, "Some fields are not acceptable.", errors)
-        if wanted.width * wanted.height > 2**24:
-            return self._problem(
-                422, "Too large.", [{"pointer": "/width", "message": "width x height is at most 16777216."}]
-            )
-        seed = random.getrandbits(32) if wanted.seed is None else wanted.seed
-        job = FakeJob(f"job-{len(self.jobs) + 1}", wanted, seed)
-        self.jobs[job.id] = job
-        job.add("job.queued")
-        self._tasks.append(asyncio.create_task(self._run(job)))
-        return JSONResponse(job.body(self.ahead), 202, {"Location": f"/jobs/{job.id}"})
+        prepared = await prepare(self.gateway, wanted, upload)
+        job = prepared.job.model_copy(update={"id": f"job-{len(self.jobs) + 1}"})
+        given = prepared.picture and Image.open(io.BytesIO(prepared.picture.png))
+        fake = self.jobs[job.id] = FakeJob(job, given)
+        fake.add("job.queued")
+        self._tasks.append(asyncio.create_task(self._run(fake)))
+        return JSONResponse(fake.body(self.ahead), 202, {"Location": f"/jobs/{job.id}"})
 
     async def _run(self, job: FakeJob) -> None:
         await self._until(lambda: self.ahead == 0 or job.canceled)
         if not job.canceled:
-            job.status, job.started = "running", datetime.now(UTC)
+            job.status, job.started = JobStatus.RUNNING, datetime.now(UTC)
             await self._make_patches(job)
         job.ended = datetime.now(UTC)
         if job.canceled:
-            job.status = "canceled"
+            job.status = JobStatus.CANCELED
             job.add("job.canceled", done=job.done)
-        elif job.request.prompt and "impossible" in job.request.prompt:
-            job.status, job.error = "failed", "The model gave up on this picture."
+        elif job.is_impossible:
+            job.status, job.error = JobStatus.FAILED, "The model gave up on this picture."
             job.add("job.failed", code="engine_error", message=job.error)
         else:
-            job.status = "succeeded"
+            job.status = JobStatus.SUCCEEDED
             seconds = (job.ended - (job.started or job.ended)).total_seconds()
             job.add("job.finished", seconds=seconds, sha256="0" * 64)
 
@@ -222,38 +274,43 @@ class PageGateway:
         while not true():  # noqa: ASYNC110  (the strings are pulled from the test's thread, where no event can be set)
             await asyncio.sleep(0.01)
 
-    async def _make_patches(self, job: FakeJob) -> None:
-        width, height, total = job.request.width, job.request.height, job.rows * job.columns
-        picture = paint_landscape(width, height, job.seed)
-        job.add(
-            "job.started", model="landscapes", model_version="1", seed=job.seed, order="omega", width=width,
-            height=height, patch_px=PATCH_PX, rows=job.rows, columns=job.columns, total=total, rounds=total,
+    async def _make_patches(self, fake: FakeJob) -> None:
+        job, layout, picture = fake.job, fake.job.layout, fake.picture()
+        grid = layout.grid
+        job_plan = job.plan(Extent(*MODEL.extent))
+        fake.add(
+            "job.started", model=job.model, model_version="1", seed=job.seed, order=job.order, width=job.request.width,
+            height=job.request.height, patch_px=PATCH_PX, rows=grid.rows, columns=grid.columns, total=len(grid),
+            rounds=job_plan.rounds, given=job.given,
         )  # fmt: skip
-        places = sorted(
-            ((r, c) for r in range(job.rows) for c in range(job.columns)), key=lambda at: (at[1] + 2 * at[0], at)
-        )
         rough: list[dict[str, Any]] = []
-        for row, column in places:
-            await self._until(lambda: self.hold_after is None or job.done < self.hold_after or job.canceled)
-            if job.canceled or (job.request.prompt and "impossible" in job.request.prompt and job.done == 5):
+        # As workers do: given patches first, at once; then along the wavefront of rows.
+        patches = sorted(grid, key=lambda at: (at not in job_plan.given, at.column + 2 * at.row, at))
+        for patch in patches:
+            is_given = patch in job_plan.given
+            if not is_given:
+                await self._until(lambda: fake.canceled or self._may_draw(fake))
+            if fake.canceled or (fake.is_impossible and fake.done == 5):
                 return
-            box = (
-                column * PATCH_PX,
-                row * PATCH_PX,
-                min(width, (column + 1) * PATCH_PX),
-                min(height, (row + 1) * PATCH_PX),
-            )
-            place = {"index": row * job.columns + column, "frame": 0, "row": row, "column": column, "box": box}
-            job.done += 1
-            # The first version is a shade off, as a patch without its neighbours is.
-            first = _webp(picture.crop(box).point(lambda value: max(0, value - 3)))
-            job.add("patch", **place, done=job.done, total=total, **self._image(first))
+            box = layout.box(patch)
+            place = {
+                "index": grid.index(patch), "frame": 0, "row": patch.row, "column": patch.column, "box": tuple(box)
+            }  # fmt: skip
+            fake.done += 1
+            # The first version of a drawn patch is a shade off, as one without its neighbours is.
+            first = picture.crop(box) if is_given else picture.crop(box).point(lambda value: max(0, value - 3))
+            fake.add("patch", **place, done=fake.done, total=len(grid), **self._image(_webp(first)))
+            if is_given:
+                continue
             rough.append(place)
-            if len(rough) > job.rows + 1:
-                self._refine(job, picture, rough.pop(0))
+            if len(rough) > grid.rows + 1:
+                self._refine(fake, picture, rough.pop(0))
             await asyncio.sleep(self.patch_seconds)
         for place in rough:
-            self._refine(job, picture, place)
+            self._refine(fake, picture, place)
+
+    def _may_draw(self, fake: FakeJob) -> bool:
+        return self.hold_after is None or fake.done < self.hold_after
 
     def _refine(self, job: FakeJob, picture: Image.Image, place: dict[str, Any]) -> None:
         job.add("patch.refined", **place, **self._image(_webp(picture.crop(place["box"]))))
@@ -281,10 +338,10 @@ class PageGateway:
         job = self.jobs.get(job_id)
         if job is None:
             return self._problem(404, f"There is no job {job_id}.")
-        if job.status != "succeeded":
+        if job.status is not JobStatus.SUCCEEDED:
             return self._problem(409, "The picture is not finished.", after=1)
         data = io.BytesIO()
-        paint_landscape(job.request.width, job.request.height, job.seed).save(data, format)
+        job.picture().save(data, format)
         headers = {"Content-Disposition": f'attachment; filename="picture.{format}"'} if download else {}
         return Response(data.getvalue(), 200, headers, media_type=f"image/{format}")
 

@@ -68,16 +68,42 @@ def test_the_seed_is_kept_only_when_asked(page: Page, gateway: PageGateway) -> N
     assert gateway.posted[2]["seed"] == kept == gateway.jobs["job-2"].seed
 
 
-def test_the_estimate_counts_patches_and_learns_the_pace(page: Page) -> None:
-    expect(page.locator("#estimate")).to_have_text("32 patches")
-    make(page, "a first picture teaches the pace")
-    has_status(page, "succeeded")
+def test_the_price_is_the_gateways_and_follows_the_form(page: Page, gateway: PageGateway) -> None:
+    estimate, facts = page.locator("#estimate"), page.locator("#plan-facts")
+    expect(estimate).to_have_text("32 patches · 14 rounds · time unknown yet")
+    estimate.click()
+    expect(facts).to_contain_text("top to bottom")
+    expect(facts).to_contain_text("at most 1.7 MB of the worker's context pool")
+    expect(facts).to_contain_text("unknown yet: no worker has said how long a patch takes")
+    asked = len(gateway.planned)
+    page.fill("#prompt", "words change nothing of the price, only that there are some")
+    page.locator('label.size:has(input[value="256x256"])').click()
+    gateway.broker.info = gateway.broker.info.model_copy(update={"patch_seconds": 0.25, "page_bytes": None})
     page.locator('label.size:has(input[value="2048x512"])').click()
-    expect(page.locator("#estimate")).to_contain_text(re.compile("256 patches · (about|a few)"))
+    expect(estimate).to_have_text("256 patches · 46 rounds · about 1 min")
+    expect(facts).to_contain_text("Memoryunknown yet")
+    page.locator("#prompt").press_sequentially(" and some more")
+    page.wait_for_timeout(800)  # longer than the pause before a question
+    assert len(gateway.planned) <= asked + 2, "sizes in passing may not be asked about, words never"
+    page.locator('label.size:has(input[value="custom"])').click()
+    page.fill("#width", "0")
+    expect(page.locator("#plan")).to_be_hidden()
+    page.fill("#width", "640")
+    page.click("#more summary")
+    page.select_option("#order", "omega")
+    expect(facts).to_contain_text("left to right")
+
+
+def test_the_price_is_asked_again_when_a_finished_picture_has_taught_the_pace(page: Page, gateway: PageGateway) -> None:
+    expect(page.locator("#estimate")).to_contain_text("time unknown yet")
+    gateway.broker.info = gateway.broker.info.model_copy(update={"patch_seconds": 0.5})
+    page.click("#generate")
+    has_status(page, "succeeded")
+    expect(page.locator("#estimate")).to_have_text("32 patches · 14 rounds · about 20 s")
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "field"), [("0", "256", "width"), ("512", "", "height"), ("9000", "64", "width")]
+    ("width", "height", "field"), [("0", "256", "width"), ("512", "", "height"), ("70000", "64", "width")]
 )
 def test_a_wrong_size_is_shown_at_its_field(
     page: Page, gateway: PageGateway, width: str, height: str, field: str
@@ -99,7 +125,7 @@ def test_a_refusal_by_the_server_is_shown_at_the_field_it_points_to(page: Page) 
     page.fill("#width", "8000")
     page.fill("#height", "8000")
     page.click("#generate")
-    expect(page.locator("#width-error")).to_have_text("width x height is at most 16777216.")
+    expect(page.locator("#width-error")).to_contain_text("width times height must be at most 16777216 pixels")
     expect(page.locator("#banner")).to_be_hidden()
     page.fill("#width", "64")
     page.fill("#height", "64")

@@ -24,7 +24,7 @@ function retryAfterSeconds(response) {
   return Number.isFinite(seconds) ? Math.max(0, Math.ceil(seconds)) : null;
 }
 
-async function call(path, options = {}) {
+async function answer(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { ...options, cache: "no-store", headers: { Accept: "application/json", ...options.headers } });
@@ -33,22 +33,32 @@ async function call(path, options = {}) {
   }
   const date = Date.parse(response.headers.get("Date") ?? "");
   if (date) clockOffset = date + 500 - Date.now(); // the header is cut to whole seconds
+  if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  if (!response.ok) {
-    throw new Problem({ status: response.status, title: response.statusText || "Refused", ...body }, retryAfterSeconds(response));
-  }
-  return body;
+  throw new Problem({ status: response.status, title: response.statusText || "Refused", ...body }, retryAfterSeconds(response));
 }
+
+const call = async (path, options) => (await answer(path, options)).json().catch(() => null);
 
 const jobPath = (id) => `/jobs/${encodeURIComponent(id)}`;
 
-export const generate = (request) =>
-  call("/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) });
+/** A request to be sent, with the file of a picture beside it where there is one. */
+function posted(request, file) {
+  if (!file) return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) };
+  const form = new FormData();
+  form.set("request", JSON.stringify(request));
+  form.set("image", file, "picture");
+  return { method: "POST", body: form };
+}
+
+export const generate = (request, file) => call("/generate", posted(request, file));
+export const plan = (request, file, signal) => call("/plan", { ...posted(request, file), signal });
 export const getJob = (id) => call(jobPath(id));
 export const cancelJob = (id) => call(jobPath(id), { method: "DELETE" });
 export const getModels = () => call("/models");
 
 export const eventsUrl = (id, after) =>
   `${jobPath(id)}/events${after ? `?last_event_id=${encodeURIComponent(after)}` : ""}`;
+export const getResult = async (id) => (await answer(resultUrl(id, "png"))).blob();
 export const resultUrl = (id, format, download = false) =>
   `${jobPath(id)}/result?format=${format}${download ? "&download=1" : ""}`;

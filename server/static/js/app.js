@@ -2,11 +2,14 @@
 
 import * as api from "./api.js";
 import { PatchCanvas, loadImage, thumbnailOf } from "./canvas.js";
+import { Easel } from "./easel.js";
 import { Desk } from "./form.js";
 import { Frame } from "./frame.js";
-import { Pictures, drawSheet, isRunning, pace, recordOf, requestOf } from "./history.js";
+import { GivenPicture, GivenPictures, takeFiles } from "./given.js";
+import { Pictures, drawSheet, isRunning, nameOf, recordOf, requestOf } from "./history.js";
+import { Outpainting, gridOrigin, isKnown } from "./outpainting.js";
 import { follow } from "./stream.js";
-import { announce, announceProgress, clearWall, drawRunning, drawWall } from "./wall.js";
+import { announce, announceProgress, clearWall, describeEasel, drawRunning, drawWall } from "./wall.js";
 
 const POLL_MS = 2000;
 const MODELS_RETRY_S = 5;
@@ -19,7 +22,10 @@ const frame = new Frame({
   fitButton: byId("view-fit"), fullButton: byId("view-full"), followButton: byId("view-follow"),
 });
 const pictures = new Pictures(scheduleDraw);
-const desk = new Desk((request) => make(request, { fromDesk: true }));
+const outpainting = new Outpainting();
+const easel = new Easel(outpainting);
+const desk = new Desk(outpainting, (request, picture) => make(request, picture, { fromDesk: true }));
+const givens = new GivenPictures();
 
 let currentId = null;
 let connection = "open";
@@ -37,7 +43,7 @@ function scheduleDraw() {
 function draw() {
   drawScheduled = false;
   const record = pictures.get(currentId);
-  if (record) drawWall(record, { connection, shrunk: canvas.scale < 1 });
+  if (record) drawWall(record, { connection, shrunk: canvas.scale < 1, repeatable: givens.canServe(record) });
   const all = pictures.all();
   drawRunning(all.filter(isRunning), currentId, { onOpen: open, onCancel: cancel });
   drawHistory(all.filter((entry) => !isRunning(entry)));
@@ -55,18 +61,19 @@ function drawHistory(entries) {
 
 // --- Making and ending ---
 
-async function make(request, { fromDesk = false } = {}) {
+async function make(request, picture = null, { fromDesk = false } = {}) {
   desk.clearErrors();
   desk.setBusy(true);
   try {
-    const job = await api.generate(request);
+    const job = await api.generate(request, picture?.blob);
     if (fromDesk) desk.accepted(job.seed);
-    pictures.put(recordOf(job));
+    if (picture) givens.keep(job.id, picture);
+    pictures.put({ ...recordOf(job), repaint: request.repaint });
     open(job.id);
     announce(`Queued: ${job.prompt || "a picture without words"}`);
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
-    desk.showProblem(problem, () => make(request, { fromDesk }));
+    desk.showProblem(problem, () => make(request, picture, { fromDesk }));
   } finally {
     desk.setBusy(false);
   }
@@ -103,11 +110,47 @@ function markGone(id) {
   if (known) pictures.put({ ...known, gone: true });
 }
 
+// --- Pictures to go on from ---
+
+async function takeFile(file) {
+  try {
+    outpainting.take(await GivenPicture.read(file));
+  } catch {
+    return desk.fields.say(`“${file.name}” is not a picture that this browser can show. PNG, JPEG, WebP and AVIF files can be extended.`);
+  }
+  bringWallIntoView();
+  announce(`${file.name} is on the wall`);
+}
+
+/** Put a finished picture on the easel, with its words and settings. */
+async function goOn(record, tool) {
+  const picture = await GivenPicture.read(await api.getResult(record.id), nameOf(record));
+  desk.fill({ ...record, seed: null, order: "auto" });
+  outpainting.take(picture, { tool });
+  bringWallIntoView();
+}
+
+/** Whenever something is done to the picture on the easel, the easel is what is to be seen. */
+outpainting.onChange(() => {
+  if (outpainting.picture && currentId) location.hash = "";
+  else if (!currentId) drawEasel();
+});
+
+function drawEasel() {
+  easel.show(outpainting.picture !== null);
+  if (outpainting.picture) describeEasel(outpainting);
+  else clearWall();
+}
+
 // --- The picture on the wall ---
 
-function open(id) {
+function bringWallIntoView() {
   const { top, bottom } = byId("wall").getBoundingClientRect();
   if (top < -40 || bottom > innerHeight + 40) byId("wall").scrollIntoView({ behavior: stillness.matches ? "instant" : "smooth" });
+}
+
+function open(id) {
+  bringWallIntoView();
   const hash = `#job=${encodeURIComponent(id)}`;
   if (location.hash !== hash) location.hash = hash; // comes back through hashchange
   else showFromAddress();
@@ -121,8 +164,10 @@ async function showFromAddress() {
   connection = "open";
   if (!id) {
     clearWall();
+    drawEasel();
     return draw();
   }
+  easel.show(false);
   const known = pictures.get(id);
   if (known) hang(known);
   try {
@@ -139,9 +184,11 @@ async function showFromAddress() {
   }
 }
 
-function hang({ width, height, total, status, model, patchPx }) {
+function hang({ id, width, height, total, status, model, patchPx, given, repaint }) {
   canvas.layout({ width, height, total, status });
-  frame.hang({ width, height, patchPx: patchPx ?? desk.modelNamed(model)?.patch_px, growing: isRunning({ status }) });
+  const px = patchPx ?? desk.modelNamed(model)?.patch_px;
+  frame.hang({ width, height, patchPx: px, origin: px ? gridOrigin(given, width, height, px) : [0, 0], given, growing: isRunning({ status }) });
+  if (givens.get(id)) canvas.paintGiven(givens.get(id).preview, given, repaint);
   scheduleDraw();
 }
 
@@ -189,17 +236,20 @@ function listen(record) {
       connection = "open";
       switch (kind) {
         case "job.started": {
-          const { width, height, total, seed, order, model, patch_px: patchPx } = data;
+          const { width, height, total, seed, order, model, patch_px: patchPx, given } = data;
           const started = pictures.get(id).started ?? api.serverNow();
           const running = isRunning(pictures.get(id));
           const status = running ? "running" : pictures.get(id).status;
-          hang(change({ width, height, total, seed, order, model, patchPx, started, status, done: 0, queuePosition: null }));
+          hang(change({ width, height, total, seed, order, model, patchPx, given, started, status, done: 0, known: 0, queuePosition: null }));
           return running && announce("Started");
         }
-        case "patch":
+        case "patch": {
+          const { given, repaint, known = 0 } = pictures.get(id);
+          const isGiven = isKnown(data.box, given, repaint);
           canvas.paint(data, false);
-          frame.landed(data.box);
-          return announceProgress(change({ done: data.done, total: data.total }, { save: false }));
+          if (!isGiven) frame.landed(data.box);
+          return announceProgress(change({ done: data.done, total: data.total, known: known + isGiven }, { save: false }));
+        }
         case "patch.refined":
           return canvas.paint(data, true);
         case "job.finished":
@@ -213,11 +263,11 @@ function listen(record) {
   });
 }
 
-/** A picture that was running has ended, however we heard of it: say so, and learn how long its patches took. */
+/** A picture that was running has ended, however we heard of it: say so; by now its worker knows its pace better. */
 function noticeEnd(before, record) {
   if (!before || !isRunning(before) || isRunning(record)) return;
-  announce(`${END_WORDS[record.status]}: ${record.prompt || "Untitled"}`);
-  if (record.status === "succeeded" && record.seconds) pace.learn(record.model, record.seconds, record.total);
+  announce(`${END_WORDS[record.status]}: ${nameOf(record)}`);
+  desk.replan();
 }
 
 const END_WORDS = { succeeded: "Finished", failed: "Failed", canceled: "Stopped" };
@@ -255,12 +305,13 @@ async function learnModels() {
   let wait = MODELS_RETRY_S;
   try {
     const answer = await api.getModels();
+    outpainting.patchPx = answer.models.find(({ name }) => name === answer.default)?.patch_px ?? outpainting.patchPx;
     desk.setModels(answer);
     if (answer.models.length > 0) return;
   } catch (problem) {
     wait = problem.retryAfter ?? wait;
   }
-  byId("estimate").textContent = "No worker is ready yet; pictures wait for one";
+  desk.planner.say("No worker is ready yet; pictures wait for one");
   setTimeout(learnModels, wait * 1000);
 }
 
@@ -276,13 +327,26 @@ async function copyLink() {
   setTimeout(() => (text.textContent = "Copy link"), 2500);
 }
 
-const withCurrent = (act) => () => pictures.get(currentId) && act(pictures.get(currentId));
+/** Do something with the picture on the wall; a refusal on the way is shown, and can be tried again. */
+const withCurrent = (act) => async function attempt() {
+  const record = pictures.get(currentId);
+  if (!record) return;
+  try {
+    await act(record);
+  } catch (problem) {
+    if (!(problem instanceof api.Problem)) throw problem;
+    desk.showProblem(problem, attempt);
+  }
+};
 byId("cancel").addEventListener("click", withCurrent(({ id }) => cancel(id)));
-byId("again-same").addEventListener("click", withCurrent((record) => make(requestOf(record))));
-byId("again-seed").addEventListener("click", withCurrent((record) => make(requestOf(record, null))));
-byId("reuse").addEventListener("click", withCurrent((record) => desk.fill(record)));
+byId("again-same").addEventListener("click", withCurrent(async (record) => make(requestOf(record), await givens.of(record))));
+byId("again-seed").addEventListener("click", withCurrent(async (record) => make(requestOf(record, null), await givens.of(record))));
+byId("extend-result").addEventListener("click", withCurrent((record) => goOn(record, "extend")));
+byId("repaint-result").addEventListener("click", withCurrent((record) => goOn(record, "repaint")));
+byId("reuse").addEventListener("click", withCurrent(async (record) => desk.fill(record, await givens.of(record))));
 byId("copy-link").addEventListener("click", copyLink);
 addEventListener("hashchange", showFromAddress);
+takeFiles({ wall: byId("wall"), input: byId("file"), onFile: takeFile });
 setInterval(() => isRunning(pictures.get(currentId) ?? { gone: true }) && scheduleDraw(), 1000);
 
 showFromAddress();

@@ -21,6 +21,7 @@ export class PatchCanvas {
     this.decoding = new Set();
     this.fades = new Map(); // index -> {bitmap, box, start}
     this.drawn = new Map(); // index -> version of the patch last drawn: 0 first, 1 refined
+    this.given = null; // {image, box, hole}: what is shown until patches cover it
     document.addEventListener("visibilitychange", () => document.hidden && this.#finishFades());
   }
 
@@ -30,6 +31,7 @@ export class PatchCanvas {
     this.decoding.clear();
     this.fades.clear();
     this.drawn.clear();
+    this.given = null;
     this.scale = Math.min(1, CANVAS_MAX_SIDE / Math.max(width, height), Math.sqrt(CANVAS_MAX_AREA / (width * height)));
     this.element.width = Math.max(1, Math.floor(width * this.scale));
     this.element.height = Math.max(1, Math.floor(height * this.scale));
@@ -55,6 +57,13 @@ export class PatchCanvas {
     });
     this.decoding.add(work);
     work.catch(() => {}).finally(() => this.decoding.delete(work));
+  }
+
+  /** Show a given picture at its place at once; box is left, top, right, bottom, repaint a part that is to come. */
+  paintGiven(image, box, repaint) {
+    const hole = repaint && [repaint.left, repaint.top, repaint.left + repaint.width, repaint.top + repaint.height];
+    this.given = { image, box, hole };
+    this.#drawGiven();
   }
 
   /** Draw the whole picture at once, from the finished file or a kept thumbnail. */
@@ -90,9 +99,24 @@ export class PatchCanvas {
   #draw(bitmap, box, alpha) {
     const rect = this.#rect(box);
     this.context.clearRect(...rect);
+    if (alpha < 1 && this.given) this.#drawGiven(rect);
     this.context.globalAlpha = alpha;
     this.context.drawImage(bitmap, ...rect);
     this.context.globalAlpha = 1;
+  }
+
+  /** The given picture, or as much of it as lies in a rectangle of the canvas. */
+  #drawGiven(rect = [0, 0, this.element.width, this.element.height]) {
+    const { context } = this;
+    const { image, box, hole } = this.given;
+    context.save();
+    context.beginPath();
+    context.rect(...rect);
+    context.clip();
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, ...this.#rect(box));
+    if (hole) context.clearRect(...this.#rect(hole));
+    context.restore();
   }
 
   #fade(index, bitmap, box) {

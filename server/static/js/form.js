@@ -1,7 +1,8 @@
 // The desk: reads a request from the form, writes one into it, and shows refusals at the field they speak of.
 
-import { pace } from "./history.js";
-import { about, count } from "./words.js";
+import { PictureFields } from "./fields.js";
+import { orderToAsk, outpaintingOf } from "./history.js";
+import { Planner } from "./plan.js";
 
 const SIZES = [
   { name: "Square", width: 256, height: 256 },
@@ -22,11 +23,21 @@ const byId = (id) => document.getElementById(id);
 const rollSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 export class Desk {
-  /** onSubmit(request) is called with a request that passed the checks made here. */
-  constructor(onSubmit) {
+  /** onSubmit(request, picture) is called with a request that passed the checks made here; picture null for none. */
+  constructor(outpainting, onSubmit) {
+    this.outpainting = outpainting;
     this.onSubmit = onSubmit;
     this.models = [];
     this.countdown = 0;
+    this.fields = new PictureFields(outpainting);
+    this.planner = new Planner({
+      onAccepted: () => {
+        if (outpainting.picture) this.fields.say("");
+        this.#clearFieldErrors();
+      },
+      onRefused: ({ errors }) => errors.forEach(({ pointer, message }) => this.#showAtField(pointer, message)),
+    });
+    outpainting.onChange(() => this.#refresh());
     this.#drawSizes();
     this.#listen();
     this.#refresh();
@@ -38,7 +49,8 @@ export class Desk {
     this.defaultModel = first;
     byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === first, name === first)));
     byId("model-row").hidden = models.length < 2;
-    this.#refresh();
+    this.fields.setLimits(this.model?.limits);
+    this.replan();
   }
 
   get model() {
@@ -49,16 +61,22 @@ export class Desk {
     return this.models.find((model) => model.name === name);
   }
 
+  /** Ask for the price again: something beside the form has changed it. */
+  replan() {
+    this.planner.forget();
+    this.#refresh();
+  }
+
   /** The request as it stands. Numbers that cannot be read come out as NaN. */
   request() {
+    const { picture } = this.outpainting;
     const [width, height] = this.#size();
     const prompt = byId("prompt").value.trim().replace(/\s+/g, " ");
     const seed = byId("seed").value.trim();
     const sampling = Object.fromEntries(Object.keys(KNOBS).map((name) => [name, Number(byId(name).value)]));
     return {
       ...(prompt && { prompt }),
-      width,
-      height,
+      ...(picture ? this.outpainting.request() : { width, height }),
       order: byId("order").value,
       ...(seed && { seed: /^\d+$/.test(seed) ? Number(seed) : NaN }),
       sampling,
@@ -66,19 +84,23 @@ export class Desk {
     };
   }
 
-  /** Put the settings of a picture into the form. */
-  fill({ prompt, width, height, seed, order, sampling, model }) {
+  /** Put the settings of a picture into the form, and the picture that it went on from (null for none) on the easel. */
+  fill(record, picture = null) {
+    const { prompt, width, height, seed, order, sampling, model } = record;
     byId("prompt").value = prompt ?? "";
-    const preset = document.querySelector(`input[name="size"][value="${width}x${height}"]`);
-    (preset ?? document.querySelector('input[name="size"][value="custom"]')).checked = true;
-    byId("width").value = width;
-    byId("height").value = height;
+    if (!record.given) {
+      const preset = document.querySelector(`input[name="size"][value="${width}x${height}"]`);
+      (preset ?? document.querySelector('input[name="size"][value="custom"]')).checked = true;
+      byId("width").value = width;
+      byId("height").value = height;
+    }
     byId("seed").value = seed ?? "";
-    byId("order").value = order ?? "auto";
+    byId("order").value = orderToAsk(order);
     for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? KNOBS[name];
     if (this.modelNamed(model)) byId("model").value = model;
     this.clearErrors();
-    this.#refresh();
+    if (picture) this.outpainting.take(picture, outpaintingOf(record) ?? {});
+    else this.outpainting.remove();
     byId("prompt").focus({ preventScroll: true });
     byId("desk").scrollIntoView({ block: "start" });
   }
@@ -86,6 +108,7 @@ export class Desk {
   /** A job was made from the form: the seed stays only if asked to. */
   accepted(seed) {
     byId("seed").value = byId("keep-seed").checked ? seed : "";
+    byId("plan").open = false;
     this.clearErrors();
   }
 
@@ -97,7 +120,12 @@ export class Desk {
   clearErrors() {
     clearInterval(this.countdown);
     byId("banner").hidden = true;
-    for (const error of document.querySelectorAll(".field-error")) error.hidden = true;
+    this.fields.say("");
+    this.#clearFieldErrors();
+  }
+
+  #clearFieldErrors() {
+    for (const error of document.querySelectorAll(".field-error:not(#image-error)")) error.hidden = true;
     for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   }
 
@@ -134,26 +162,36 @@ export class Desk {
   }
 
   #showAtField(pointer, message) {
-    const name = pointer?.split("/").pop();
-    const field = byId(name === "" ? "none" : name);
-    const place = byId(`${name}-error`);
+    const parts = (pointer ?? "").split("/").filter(Boolean);
+    // /sampling/top_p is the field top_p, /extend/left the field extend-left, whose mistakes are told below all four.
+    const names = [parts.join("-"), parts.at(-1), parts[0]].filter(Boolean);
+    const place = names.map((name) => byId(`${name}-error`)).find(Boolean);
+    let field = names.map(byId).find(Boolean);
     if (!field || !place) return false;
+    if ((field.id === "width" || field.id === "height") && byId("custom-size").hidden) {
+      document.querySelector('input[name="size"][value="custom"]').checked = true;
+      byId("custom-size").hidden = false;
+    }
+    if (field.closest("[hidden]")) return false;
+    if (IN_DETAILS.has(field.id)) byId("more").open = true;
+    if (!field.matches("input, select, textarea")) field = [...field.querySelectorAll("input, select, button")].find((part) => part.checkVisibility());
     place.textContent = message;
     place.hidden = false;
     field.setAttribute("aria-invalid", "true");
-    if (IN_DETAILS.has(name)) byId("more").open = true;
-    if ((name === "width" || name === "height") && byId("custom-size").hidden) {
-      document.querySelector('input[name="size"][value="custom"]').checked = true;
-      this.#refresh();
-    }
     return true;
   }
 
   /** Mistakes that need no server to be seen, in the shape the gateway uses. */
   #mistakes({ width, height, seed }) {
     const limits = this.model?.limits;
+    const { picture } = this.outpainting;
     const errors = [];
+    if (picture?.tooLarge(limits)) errors.push({ pointer: "/image", message: picture.tooLarge(limits) });
+    if (picture && !this.outpainting.asksForSomething) {
+      errors.push({ pointer: "/extend", message: "Nothing is added yet: drag an edge of the picture outward, or type how many pixels." });
+    }
     for (const [name, value, most] of [["width", width, limits?.max_width], ["height", height, limits?.max_height]]) {
+      if (picture) break;
       if (!Number.isInteger(value) || value < 1) errors.push({ pointer: `/${name}`, message: "Must be a whole number of pixels, 1 or more." });
       else if (most && value > most) errors.push({ pointer: `/${name}`, message: `Must be at most ${most.toLocaleString("en")} pixels.` });
     }
@@ -167,7 +205,7 @@ export class Desk {
     const request = this.request();
     const errors = this.#mistakes(request);
     if (errors.length > 0) return this.showProblem({ title: "Please check the marked fields.", detail: "", errors });
-    this.onSubmit(request);
+    this.onSubmit(request, this.outpainting.picture);
   }
 
   #size() {
@@ -206,8 +244,10 @@ export class Desk {
       }
     });
     desk.addEventListener("input", (event) => {
-      const place = byId(`${event.target.id}-error`);
-      if (place) place.hidden = true;
+      for (const name of [event.target.id, event.target.id.split("-")[0]]) {
+        const place = byId(`${name}-error`);
+        if (place) place.hidden = true;
+      }
       event.target.removeAttribute("aria-invalid");
       this.#refresh();
     });
@@ -236,6 +276,7 @@ export class Desk {
     const prompt = byId("prompt");
     prompt.style.height = "auto"; // so that it can shrink, too
     prompt.style.height = `${prompt.scrollHeight}px`;
+    byId("sizes").hidden = this.outpainting.picture !== null;
     byId("custom-size").hidden = document.querySelector('input[name="size"]:checked').value !== "custom";
     const changed = [];
     for (const [name, usual] of Object.entries(KNOBS)) {
@@ -246,18 +287,7 @@ export class Desk {
     byId("more-summary").textContent = changed.join(", ");
     const orders = this.model?.orders;
     for (const option of byId("order").options) option.disabled = Boolean(orders) && option.value !== "auto" && !orders.includes(option.value);
-    this.#estimate();
-  }
-
-  #estimate() {
-    const [width, height] = this.#size();
-    const model = this.model;
-    if (!model || !(width > 0) || !(height > 0)) return void (byId("estimate").textContent = "");
-    const patches = Math.ceil(width / model.patch_px) * Math.ceil(height / model.patch_px);
-    const seconds = pace.of(model.name);
-    const pixels = model.limits?.max_pixels;
-    byId("estimate").textContent = pixels && width * height > pixels
-      ? `${count(patches, "patch", "patches")}, more than this server takes (${pixels.toLocaleString("en")} px)`
-      : `${count(patches, "patch", "patches")}${seconds ? ` · ${about(seconds * patches)}` : ""}`;
+    const request = this.request();
+    this.planner.ask(this.model && this.#mistakes(request).length === 0 ? request : null, this.outpainting.picture);
   }
 }

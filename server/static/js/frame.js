@@ -21,9 +21,9 @@ export class Frame {
     new ResizeObserver(() => this.#apply()).observe(frame);
   }
 
-  /** Hang a picture; patchPx null where the patches' size is not known. */
-  hang({ width, height, patchPx, growing }) {
-    this.size = { width, height, patchPx };
+  /** Hang a picture; patchPx null where the patches' size is not known, origin its corner on the grid of patches. */
+  hang({ width, height, patchPx, origin, given, growing }) {
+    this.size = { width, height, patchPx, origin };
     this.growing = growing;
     this.following = true;
     this.front = null;
@@ -31,6 +31,7 @@ export class Frame {
     this.mode = this.#fitScale() < FIT_WORTH_SEEING ? "full" : "fit";
     this.frame.scrollTo(0, 0);
     this.#apply();
+    if (given) this.landed(given); // what is there already is the first to be seen
   }
 
   /** The picture has stopped growing: nothing to follow any more. */
@@ -72,11 +73,13 @@ export class Frame {
   #apply() {
     if (!this.size) return;
     const scale = this.mode === "fit" ? this.#fitScale() : 1;
-    const { width, height, patchPx } = this.size;
+    const { width, height, patchPx, origin } = this.size;
     this.scale = scale;
     this.canvas.style.width = `${width * scale}px`;
     this.canvas.style.height = `${height * scale}px`;
     this.print.style.setProperty("--cell", patchPx ? `${patchPx * scale}px` : "100%");
+    this.print.style.setProperty("--cell-x", `${-origin[0] * scale}px`);
+    this.print.style.setProperty("--cell-y", `${-origin[1] * scale}px`);
     this.#showControls();
   }
 

@@ -3,7 +3,6 @@
 import { ago, sizeWords } from "./words.js";
 
 const KEY = "nuwa.pictures.v1";
-const PACE_KEY = "nuwa.pace.v1";
 const KEEP = 60; // some 15 kB each; browsers allow 5 MB
 
 function read(key, fallback) {
@@ -23,6 +22,8 @@ function write(key, value) {
   }
 }
 
+export const nameOf = (record) => record.prompt || "Untitled";
+
 const RUNNING = new Set(["queued", "running"]);
 export const isRunning = (record) => RUNNING.has(record.status) && !record.gone;
 
@@ -37,6 +38,7 @@ export function recordOf(job, known = {}) {
     height: job.height,
     seed: job.seed,
     order: job.order,
+    given: job.given ?? null,
     model: job.model,
     sampling: job.sampling,
     done: Math.max(job.patches_done, known.done ?? 0),
@@ -50,9 +52,24 @@ export function recordOf(job, known = {}) {
   };
 }
 
-/** The request that makes this picture again, byte for byte, or with another seed. */
+/** What was done with the picture that a record went on from; null where there was none, or where it is not known. */
+export function outpaintingOf({ given, width, height, repaint }) {
+  if (!given) return null;
+  if (repaint) return { tool: "repaint", area: repaint };
+  const extend = { left: given[0], right: width - given[2], top: given[1], bottom: height - given[3] };
+  return Object.values(extend).some((px) => px > 0) ? { tool: "extend", extend } : null;
+}
+
+/** The order to ask for: one for all phases may have been forced, several were chosen and will be again. */
+export const orderToAsk = (order) => (new Set(order?.split("+")).size === 1 ? order.split("+")[0] : "auto");
+
+/** The request that makes this picture again, byte for byte, or with another seed; beside it goes its given picture. */
 export function requestOf(record, seed = record.seed) {
-  const request = { width: record.width, height: record.height, order: record.order, sampling: record.sampling, model: record.model };
+  const request = { order: orderToAsk(record.order), sampling: record.sampling, model: record.model };
+  const done = outpaintingOf(record);
+  if (!done) Object.assign(request, { width: record.width, height: record.height });
+  else if (done.tool === "extend") request.extend = done.extend;
+  else request.repaint = done.area;
   if (record.prompt) request.prompt = record.prompt;
   if (seed !== null) request.seed = seed;
   return request;
@@ -100,17 +117,6 @@ export class Pictures {
   }
 }
 
-/** Seconds a patch has lately taken per model, for estimates before a picture begins. */
-export const pace = {
-  of: (model) => read(PACE_KEY, {})[model] ?? null,
-  learn(model, seconds, patches) {
-    const all = read(PACE_KEY, {});
-    const measured = seconds / patches;
-    all[model] = all[model] ? all[model] * 0.5 + measured * 0.5 : measured;
-    write(PACE_KEY, all);
-  },
-};
-
 const STATUS_WORDS = { failed: "Failed", canceled: "Stopped" };
 
 /** Draw the contact sheet. onOpen(id), onRemove(id). */
@@ -136,7 +142,7 @@ export function drawSheet(list, records, currentId, { onOpen, onRemove }) {
     }
     const title = document.createElement("span");
     title.className = "sheet-title";
-    title.textContent = record.prompt || "Untitled";
+    title.textContent = nameOf(record);
     const facts = document.createElement("span");
     facts.className = "sheet-facts";
     facts.textContent = [STATUS_WORDS[record.status], sizeWords(record.width, record.height), `seed ${record.seed}`, ago(record.created)]
@@ -147,7 +153,7 @@ export function drawSheet(list, records, currentId, { onOpen, onRemove }) {
     const remove = document.createElement("button");
     remove.type = "button";
     remove.className = "sheet-remove";
-    remove.setAttribute("aria-label", `Remove “${record.prompt || "Untitled"}” from your pictures`);
+    remove.setAttribute("aria-label", `Remove “${nameOf(record)}” from your pictures`);
     remove.innerHTML = '<svg aria-hidden="true"><use href="/static/icons/icons.svg#stop"/></svg>';
     remove.addEventListener("click", () => onRemove(record.id));
 

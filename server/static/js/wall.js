@@ -1,7 +1,7 @@
 // What hangs on the wall: one picture, its caption, its progress and what can be done with it.
 
 import { resultUrl, serverNow } from "./api.js";
-import { isRunning } from "./history.js";
+import { isRunning, nameOf } from "./history.js";
 import { about, count, duration, orderWords, queueWords, sizeWords } from "./words.js";
 
 const PATCHES_BEFORE_A_GUESS = 4;
@@ -14,8 +14,9 @@ const patches = (number) => count(number, "patch", "patches");
 /** Seconds still to go, from the pace since the start; null while it would only be a guess. */
 function secondsLeft(record) {
   const elapsed = (serverNow() - record.started) / 1000;
-  if (!record.started || record.done < PATCHES_BEFORE_A_GUESS || elapsed < SECONDS_BEFORE_A_GUESS) return null;
-  return (elapsed / record.done) * (record.total - record.done);
+  const drawn = record.done - (record.known ?? 0); // given patches are there at once and say nothing of the pace
+  if (!record.started || drawn < PATCHES_BEFORE_A_GUESS || elapsed < SECONDS_BEFORE_A_GUESS) return null;
+  return (elapsed / drawn) * (record.total - record.done);
 }
 
 function progressWords(record, connection) {
@@ -78,12 +79,15 @@ function drawFacts(parts) {
   }));
 }
 
-/** Show a record on the wall. `connection` is the stream's state; `shrunk` says that the canvas is smaller than the picture. */
-export function drawWall(record, { connection, shrunk }) {
+/**
+ * Show a record on the wall. `connection` is the stream's state; `shrunk` says that the canvas is smaller than the picture,
+ * `repeatable` that all is at hand to make it again.
+ */
+export function drawWall(record, { connection, shrunk, repeatable }) {
   const state = record.gone ? "gone" : record.status;
   const running = isRunning(record);
   byId("wall").dataset.state = state;
-  byId("title").textContent = record.prompt || "Untitled";
+  byId("title").textContent = nameOf(record);
   drawFacts(facts(record, shrunk));
   byId("progress-text").textContent = progressWords(record, connection);
   byId("elapsed").textContent = elapsedWords(record);
@@ -102,24 +106,37 @@ export function drawWall(record, { connection, shrunk }) {
   const whole = state === "succeeded";
   show("cancel", running);
   show("downloads", whole);
-  show("again-same", state === "gone" || state === "failed" || state === "canceled");
-  show("again-seed", !running);
+  show("again-same", repeatable && (state === "gone" || state === "failed" || state === "canceled"));
+  show("again-seed", repeatable && !running);
+  show("extend-result", whole);
+  show("repaint-result", whole);
   show("reuse", !running);
   show("copy-link", !record.gone);
   for (const format of ["png", "webp", "jpeg"]) {
     if (whole) byId(`download-${format}`).href = resultUrl(record.id, format, true);
     else byId(`download-${format}`).removeAttribute("href");
   }
-  document.title = running && record.total ? `${record.done}/${record.total} · ${record.prompt || "Untitled"} · Nuwa`
-    : `${record.prompt || "Untitled"} · Nuwa`;
+  document.title = running && record.total ? `${record.done}/${record.total} · ${nameOf(record)} · Nuwa`
+    : `${nameOf(record)} · Nuwa`;
+}
+
+/** What the easel shows, in words. */
+export function describeEasel({ tool, picture, whole }) {
+  byId("wall").dataset.state = "easel";
+  byId("title").textContent = tool === "extend" ? "Drag an edge outward to extend your picture" : "Drag a rectangle over the part to paint anew";
+  drawFacts([
+    `yours ${sizeWords(picture.width, picture.height)}`,
+    tool === "extend" && `finished ${sizeWords(whole.width, whole.height)}`,
+    "its own pixels stay as they are",
+  ].filter(Boolean));
 }
 
 /** Nothing chosen: the studio's own landscape hangs there. */
 export function clearWall() {
   byId("wall").dataset.state = "empty";
   byId("title").textContent = "Untitled";
-  byId("facts").textContent = "Describe a landscape below. It appears here patch by patch, as far to the side as you like.";
-  for (const id of ["frame", "wall-note", "view", "progress", "caption-side"]) show(id, false);
+  byId("facts").textContent = "Describe a landscape below, or drop a picture here to go on from it. It appears patch by patch, as far to the side as you like.";
+  for (const id of ["frame", "easel", "wall-note", "view", "progress", "caption-side"]) show(id, false);
   byId("canvas").dataset.status = "empty";
   document.title = "Nuwa · landscapes of any length";
 }
@@ -139,7 +156,7 @@ export function drawRunning(records, currentId, { onOpen, onCancel }) {
     open.setAttribute("aria-current", record.id === currentId);
     const title = document.createElement("span");
     title.className = "running-title";
-    title.textContent = record.prompt || "Untitled";
+    title.textContent = nameOf(record);
     const state = document.createElement("span");
     state.className = "quiet";
     state.textContent = progressWords(record);
@@ -151,7 +168,7 @@ export function drawRunning(records, currentId, { onOpen, onCancel }) {
     const cancel = document.createElement("button");
     cancel.type = "button";
     cancel.className = "icon-button";
-    cancel.setAttribute("aria-label", `Cancel “${record.prompt || "Untitled"}”`);
+    cancel.setAttribute("aria-label", `Cancel “${nameOf(record)}”`);
     cancel.innerHTML = '<svg aria-hidden="true"><use href="/static/icons/icons.svg#stop"/></svg>';
     cancel.addEventListener("click", () => onCancel(record.id));
     item.append(open, cancel);

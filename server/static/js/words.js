@@ -21,7 +21,14 @@ export function about(seconds) {
 export const sizeWords = (width, height) => `${width} × ${height}`;
 
 const ORDERS = { auto: "automatic order", omega: "left to right", omega_star: "right to left", zeta: "top to bottom", zeta_star: "bottom to top" };
-export const orderWords = (order) => ORDERS[order] ?? order;
+/** Of a job: the orders of its phases are joined by +. */
+export const orderWords = (order) => order?.split("+").map((name) => ORDERS[name] ?? name).join(", then ");
+
+/** 3833856 -> "3.8 MB". */
+export function bytes(number) {
+  const power = Math.min(3, Math.floor(Math.log10(Math.max(1, number)) / 3));
+  return `${(number / 1000 ** power).toLocaleString("en", { maximumSignificantDigits: 2 })} ${["bytes", "kB", "MB", "GB"][power]}`;
+}
 
 /** Where a waiting job stands: position 0 is next. */
 export function queueWords(position) {

@@ -1,0 +1,153 @@
+// Pictures that people bring: dropped, pasted or picked; read, shown small, and made smaller only when asked to.
+
+import { getResult } from "./api.js";
+import { nameOf, outpaintingOf } from "./history.js";
+
+const FILE_MAX_BYTES = 20 * 2 ** 20; // what the gateway takes (server/uploads.py)
+const PREVIEW_MAX_SIDE = 2048;
+const SMALLEST_OFFERED = 256;
+const KEPT = 8; // pictures that jobs went on from, in memory: large ones take tens of MB
+
+const read = (blob, ...cut) => createImageBitmap(blob, ...cut, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
+
+function drawn(source, width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white"; // under transparency, as the gateway does it
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, width, height);
+  return canvas;
+}
+
+const encoded = (canvas, type, quality) => new Promise((resolve) => canvas.toBlob(resolve, type, quality));
+
+let pictures = 0;
+
+export class GivenPicture {
+  #standIn = null;
+
+  /** Read a file. Rejects when this browser cannot show it. */
+  static async read(file, name = file.name) {
+    // In memory, so that the file may change; and without the type that its name claims: the gateway looks at the bytes.
+    const blob = new Blob([await file.arrayBuffer()]);
+    const bitmap = await read(blob);
+    return new GivenPicture(bitmap, blob, name);
+  }
+
+  /** A part of a picture, pixel for pixel; box is left, top, right, bottom. */
+  static async cut(file, name, [left, top, right, bottom]) {
+    const bitmap = await read(file, left, top, right - left, bottom - top);
+    const canvas = drawn(bitmap, bitmap.width, bitmap.height);
+    return new GivenPicture(bitmap, await encoded(canvas, "image/png"), name);
+  }
+
+  constructor(bitmap, blob, name, original = null) {
+    const { width, height } = bitmap;
+    const scale = Math.min(1, PREVIEW_MAX_SIDE / Math.max(width, height));
+    Object.assign(this, { blob, name: name || "picture", width, height });
+    this.id = pictures += 1;
+    this.original = original ?? this; // at the size in which it came
+    this.preview = drawn(bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+    this.accepted = false; // by the gateway, which has read the file
+    bitmap.close?.();
+  }
+
+  /** Why the gateway would not take it at this size, or "". */
+  tooLarge(limits) {
+    return this.#isTooLarge(limits, this.width, this.height)
+      ? `Too large: this server takes up to ${limits.max_pixels.toLocaleString("en")} pixels and ${FILE_MAX_BYTES / 2 ** 20} MiB. Choose a smaller size to go on.`
+      : "";
+  }
+
+  /** Sizes to choose from: as it came, then halves; each says whether the gateway would take it. */
+  sizes(limits) {
+    const { width, height } = this.original;
+    const sizes = [{ width, height, fits: !this.original.#isTooLarge(limits, width, height) }];
+    for (let part = 2; Math.max(width, height) / part >= SMALLEST_OFFERED; part *= 2) {
+      const size = { width: Math.max(1, Math.round(width / part)), height: Math.max(1, Math.round(height / part)) };
+      sizes.push({ ...size, fits: !limits || size.width * size.height <= limits.max_pixels });
+    }
+    return sizes;
+  }
+
+  /** The same picture at one of its sizes. */
+  async resized(width, height) {
+    const { original } = this;
+    if (width === original.width && height === original.height) return original;
+    const bitmap = await read(original.blob);
+    const canvas = drawn(bitmap, width, height);
+    bitmap.close();
+    const png = await encoded(canvas, "image/png");
+    const blob = png.size > FILE_MAX_BYTES ? await encoded(canvas, "image/jpeg", 0.95) : png;
+    return new GivenPicture(canvas, blob, this.name, original);
+  }
+
+  /** What a plan is asked with: the file until the gateway has read it once, then a blank one of its size, which is small. */
+  async forPlan() {
+    if (!this.accepted) return this.blob;
+    this.#standIn ??= encoded(Object.assign(document.createElement("canvas"), { width: this.width, height: this.height }), "image/png");
+    return this.#standIn;
+  }
+
+  #isTooLarge(limits, width, height) {
+    return Boolean(limits) && (width * height > limits.max_pixels || Math.max(width, height) > limits.max_width || this.blob.size > FILE_MAX_BYTES);
+  }
+}
+
+/** The pictures that jobs went on from, as long as this page is open; of finished ones, also after that. */
+export class GivenPictures {
+  #byJob = new Map();
+
+  keep(id, picture) {
+    this.#byJob.set(id, picture);
+    if (this.#byJob.size > KEPT) this.#byJob.delete(this.#byJob.keys().next().value);
+  }
+
+  get(id) {
+    return this.#byJob.get(id);
+  }
+
+  /** Whether all that a record went on from is at hand: nothing, what was sent, or what lies unchanged inside the result. */
+  canServe(record) {
+    const isInResult = record.status === "succeeded" && !record.gone && outpaintingOf(record)?.tool === "extend";
+    return !record.given || this.#byJob.has(record.id) || isInResult;
+  }
+
+  /** The picture that a record went on from, or null. Rejects with a Problem when the result is gone. */
+  async of(record) {
+    if (!record.given || !this.canServe(record)) return null;
+    if (!this.#byJob.has(record.id)) this.keep(record.id, await GivenPicture.cut(await getResult(record.id), nameOf(record), record.given));
+    return this.get(record.id);
+  }
+}
+
+/** Call onFile(file) for a picture dropped or pasted anywhere on the page, or picked with the input; wall shows where it goes. */
+export function takeFiles({ wall, input, onFile }) {
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  const hover = (on) => wall.toggleAttribute("data-dropping", on);
+  addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault(); // else the browser leaves the page for the file
+    hover(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget === null && hover(false));
+  addEventListener("drop", (event) => {
+    hover(false);
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    if (event.dataTransfer.files.length > 0) onFile(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (!file || (event.target.matches?.("textarea, input") && event.clipboardData.types.includes("text/plain"))) return;
+    event.preventDefault();
+    onFile(file);
+  });
+  input.addEventListener("change", () => {
+    if (input.files.length > 0) onFile(input.files[0]);
+    input.value = ""; // so that the same file can be picked again
+  });
+}
