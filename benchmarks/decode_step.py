@@ -27,7 +27,7 @@ from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
-SAMPLING = Sampling(temperature=0.9, top_p=0.9, cfg_scale=3.0)
+SAMPLING = Sampling(temperature=1.0, top_p=0.95, cfg_scale=3.0)
 PRODUCT = 768  # side of the matrices whose product gives the arithmetic rate
 
 

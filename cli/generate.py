@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -57,7 +58,8 @@ def generate(request: dict[str, Any], out: Path, server: str | None, weights: Pa
         if server is not None:
             picture = draw_there(server, checked, image_format, on_event)
         else:
-            picture = convert(draw_here(checked, weights, engine, on_event), ResultFormat(image_format))
+            png = draw_here(checked, weights, engine, on_event)
+            picture = convert(io.BytesIO(png), ResultFormat(image_format))
     out.write_bytes(picture)
     say(f"{out}: {checked.width}x{checked.height} pixels")
 

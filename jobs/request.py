@@ -75,13 +75,13 @@ class SamplingParams(Frozen):
     """How tokens are drawn from the model's distribution."""
 
     temperature: float = Field(
-        default=0.9, strict=True, ge=0.0, le=4.0, description="0 always takes the likeliest token; 1 draws as trained."
+        default=1.0, strict=True, ge=0.0, le=4.0, description="0 always takes the likeliest token; 1 draws as trained."
     )
     top_k: int = Field(
         default=0, strict=True, ge=0, le=65_536, description="Keep only the k likeliest tokens; 0 keeps all."
     )
     top_p: float = Field(
-        default=0.9,
+        default=0.95,
         strict=True,
         gt=0.0,
         le=1.0,

@@ -109,7 +109,7 @@ class GatewaySettings(DataSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all networks.")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
-    max_pixels: int = Field(default=16_777_216, ge=1, description="Largest picture, width times height in pixels.")
+    max_pixels: int = Field(default=80_000_000, ge=1, description="Largest picture, width times height in pixels.")
     default_model: str | None = Field(
         default=None, description="Model for requests that name none; left out, the first by name."
     )

@@ -4,12 +4,15 @@ Workers write results and gateways read them; gateways write the pictures that c
 one machine, or on several that share the folder. Calls block: asynchronous callers use a thread.
 """
 
+import contextlib
 import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import IO, Literal, Protocol, get_args
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -19,8 +22,20 @@ Kind = Literal["result", "given"]  # of a job's pictures: the finished one, and 
 class ResultStore(Protocol):
     """Pictures by job id and kind. Every method raises ValueError for an id that could not be a job's."""
 
+    def path(self, job_id: str, kind: Kind = "result") -> Path:
+        """Where a picture of a job is, or would be. A file that is there is whole and stays as it is."""
+
+    def writing(self, job_id: str, kind: Kind = "result") -> AbstractContextManager[IO[bytes]]:
+        """A file that becomes the picture when the block ends, and is forgotten when it raises.
+
+        All of it or nothing, also through a loss of power; an earlier picture is replaced.
+        """
+
+    def workspace(self) -> Path:
+        """A folder, made when first needed, with room for pictures that are not finished."""
+
     def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
-        """Keep a picture, all of it or nothing, also through a loss of power; an earlier one is replaced."""
+        """Keep a picture that is in memory, as by writing()."""
 
     def get(self, job_id: str, kind: Kind = "result") -> bytes | None:
         """A picture, or None where there is none."""
@@ -46,16 +61,23 @@ class FolderStore:
         self._folder = folder
 
     def path(self, job_id: str, kind: Kind = "result") -> Path:
-        """Where a picture of a job is, or would be."""
         return self._folder / f"{check_job_id(job_id)}.{kind}"
 
-    def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
-        target = self.path(job_id, kind)
+    def workspace(self) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")
+        return self._folder
+
+    def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
+        with self.writing(job_id, kind) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def writing(self, job_id: str, kind: Kind = "result") -> Iterator[IO[bytes]]:
+        target = self.path(job_id, kind)
+        handle, name = tempfile.mkstemp(dir=self.workspace(), prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, target)
@@ -74,7 +96,7 @@ class FolderStore:
         self.path(job_id, kind).unlink(missing_ok=True)
 
     def purge(self, older_than_s: float) -> int:
-        """Forgets pictures by age, and what an interrupted put() left."""
+        """Forgets pictures by age, and what an interrupted writing() left."""
         oldest = time.time() - older_than_s
         count = 0
         kept = [path for kind in get_args(Kind) for path in self._folder.glob(f"*.{kind}")]

@@ -1,9 +1,10 @@
-"""Results as files: the worker's PNG as WebP or JPEG, with how the picture was made written into all of them."""
+"""Results in other formats: the worker's PNG as WebP or JPEG, with how the picture was made written into both."""
 
 import io
 import json
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from xml.sax.saxutils import escape, quoteattr
 
 from PIL import Image
@@ -12,6 +13,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 # Only our own results are opened here; their size was checked when the job was admitted.
 Image.MAX_IMAGE_PIXELS = None
+
+CONVERT_MAX_PIXELS = 2**26  # 64 megapixels: converting holds the whole picture, at 4 bytes a pixel and more
 
 _FIELDS = ("prompt", "seed", "order", "model", "version")
 _PNG_PREFIX = "nuwa:"
@@ -35,15 +38,30 @@ class ResultFormat(StrEnum):
         """The largest side that the format can hold."""
         return {"png": 2**31 - 1, "webp": 16_383, "jpeg": 65_535}[self.value]
 
+    def limit(self, width: int, height: int) -> tuple[str, int] | None:
+        """Why a picture of this size cannot be had in this format, and the limit; None when it can. PNG holds all."""
+        side, pixels = max(width, height), width * height
+        if side > self.max_side_px:
+            return (
+                f"{self.value} holds at most {self.max_side_px} pixels a side, this picture has {side}",
+                self.max_side_px,
+            )
+        if self is not ResultFormat.PNG and pixels > CONVERT_MAX_PIXELS:
+            rule = (
+                f"pictures of at most {CONVERT_MAX_PIXELS} pixels are converted to {self.value}, this one has {pixels}"
+            )
+            return rule, CONVERT_MAX_PIXELS
+        return None
 
-def convert(png: bytes, wanted: ResultFormat) -> bytes:
+
+def convert(png: Path | IO[bytes], wanted: ResultFormat) -> bytes:
     """A result in another format: WebP without loss, JPEG at a quality where no difference shows. PNG stays as it is.
 
-    Takes up to seconds for large pictures: call it in a thread.
+    Takes many seconds and several times the picture's size in memory for large ones: call it in a thread.
     """
     if wanted is ResultFormat.PNG:
-        return png
-    with Image.open(io.BytesIO(png)) as image:
+        return png.read_bytes() if isinstance(png, Path) else png.read()
+    with Image.open(png) as image:
         made = read_metadata(image)
         exif = Image.Exif()
         exif.get_ifd(IFD.Exif)[Base.UserComment] = _COMMENT_CODE + json.dumps(made).encode("ascii")
@@ -54,7 +72,7 @@ def convert(png: bytes, wanted: ResultFormat) -> bytes:
             case ResultFormat.JPEG:
                 options |= {"format": "JPEG", "quality": _JPEG_QUALITY, "subsampling": 0}
         out = io.BytesIO()
-        image.convert("RGB").save(out, **options)
+        image.save(out, **options)
     return out.getvalue()
 
 

@@ -13,7 +13,7 @@ from jobs.request import SEED_MAX, SIDE_MAX_PX, Extend, GenerateRequest, OrderNa
 from server.errors import InvalidRequest
 from server.gateway import Gateway
 from server.limits import check, choose_model
-from server.uploads import GivenPicture, Upload, from_base64, read_picture
+from server.uploads import GIVEN_MAX_PIXELS, GivenPicture, Upload, from_base64, read_picture
 from server.wording import FieldError, field_error
 
 
@@ -37,7 +37,7 @@ async def prepare(gateway: Gateway, wanted: GenerateRequest, upload: Upload | No
     if upload is None:
         raise InvalidRequest(field_error("image", f"is required for task {Task.IMAGE_OUTPAINTING}"))
     async with gateway.converting:
-        picture = await asyncio.to_thread(read_picture, upload, max_pixels)
+        picture = await asyncio.to_thread(read_picture, upload, min(max_pixels, GIVEN_MAX_PIXELS))
     request, given = place(wanted, picture.width, picture.height)
     check(request, model, max_pixels)
     return Prepared(_fixed(request, model, given), model, picture)

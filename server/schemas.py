@@ -22,7 +22,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
     "order": "zeta",
     "given": None,
     "model": "tiny",
-    "sampling": {"temperature": 0.9, "top_k": 0, "top_p": 0.9, "cfg_scale": 3.0},
+    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "cfg_scale": 3.0},
     "created_at": "2026-11-23T14:00:00.000000Z",
     "started_at": "2026-11-23T14:00:00.120000Z",
     "ended_at": None,
@@ -67,7 +67,13 @@ _MODEL_EXAMPLE: dict[str, Any] = {
     "page_bytes": 294912,
     "guided_pages": 2,
     "patch_seconds": 0.26,
-    "limits": {"max_width": 65536, "max_height": 65536, "max_pixels": 16777216, "max_prompt_chars": 2000},
+    "limits": {
+        "max_width": 65536,
+        "max_height": 65536,
+        "max_pixels": 80000000,
+        "max_image_pixels": 16777216,
+        "max_prompt_chars": 2000,
+    },
 }
 
 
@@ -187,6 +193,7 @@ class Limits(BaseModel):
     max_width: int = SIDE_MAX_PX
     max_height: int = SIDE_MAX_PX
     max_pixels: int = Field(description="Width times height.")
+    max_image_pixels: int = Field(description="Width times height of a given picture.")
     max_prompt_chars: int = PROMPT_MAX_CHARS
 
 

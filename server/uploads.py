@@ -18,6 +18,7 @@ from server.wording import Limit, field_error
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 FILE_MAX_BYTES = 20 * 2**20
+GIVEN_MAX_PIXELS = 2**24  # a given picture is whole in memory, unlike a result
 _DATA_URL = re.compile(r"data:([a-z0-9.+/-]*)(;[a-z0-9.=-]+)*;base64,", re.IGNORECASE)
 _TAKEN = "a PNG, JPEG, WebP or AVIF file"
 

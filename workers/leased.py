@@ -1,9 +1,14 @@
 """LeasedJob: one job while this worker holds its lease, what its log says was done before, and its next events."""
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import numpy as np
 
 from canvas.grid import Extent, Patch
 from canvas.plan import Plan
@@ -11,20 +16,25 @@ from jobs.broker.base import LOG_START, Broker, Lease, NewEvent
 from jobs.errors import UnknownModel
 from jobs.events import JobResumed, JobStarted, PatchEvent, PatchRefined
 from jobs.job import Job, ModelInfo
+from workers.bands import write_png
 from workers.engine import Pixels
 from workers.errors import ModelChanged
-from workers.images import Picture, encode_webp
+from workers.images import decode_webp, encode_webp, how_made
 from workers.known import KnownPixels
+from workers.spool import PatchSpool
 
 
 @dataclass(eq=False)
 class LeasedJob:
-    """A job under our lease. `canceled` and `lost` are set by whoever learns of it and acted upon between batches."""
+    """A job under our lease. `canceled` and `lost` are set by whoever learns of it and acted upon between batches.
+
+    Its pixels are in files until close(), which is for the thread that puts patches in.
+    """
 
     lease: Lease
     job: Job
     plan: Plan
-    picture: Picture
+    spool: PatchSpool
     taken_at: datetime  # by the first worker that ever took it
     known: KnownPixels | None = None
     unsaid: list[Patch] = field(default_factory=list)  # given patches that are not in the log yet
@@ -36,6 +46,8 @@ class LeasedJob:
     is_complete: bool = False  # every patch is final; only the result is left to store
     canceled: bool = False
     lost: bool = False
+    _closed: bool = False
+    _writing: threading.Lock = field(default_factory=threading.Lock)  # close() waits for write_result()
 
     @property
     def id(self) -> str:
@@ -44,8 +56,32 @@ class LeasedJob:
     def take_known(self, known: KnownPixels) -> None:
         """The caller's picture becomes part of the picture, where it stays."""
         self.known = known
-        left, top, right, bottom = self.job.layout.given or (0, 0, 0, 0)
-        self.picture.pixels[top:bottom, left:right] = known.pixels
+        for patch in self.plan.given:
+            self.spool.place(patch, self._given(patch))
+
+    def recall(self, patches: Sequence[Patch], images: Sequence[bytes | None]) -> list[Patch]:
+        """Put in the final pixels that an earlier worker logged as WebP; the patches whose pixels are gone (None)."""
+        for patch, image in zip(patches, images, strict=True):
+            if image is not None:
+                self.spool.place(patch, decode_webp(image))
+        return [patch for patch, image in zip(patches, images, strict=True) if image is None]
+
+    def write_result(self, file: IO[bytes], model: ModelInfo) -> str:
+        """The picture as a PNG that says how it was made, band by band; the sha256 of its RGB rows from the top.
+
+        Raises ValueError when the job was closed before.
+        """
+        layout = self.job.layout
+        with self._writing:
+            if self._closed:
+                raise ValueError("the pixels are gone")
+            return write_png(file, layout.width, layout.height, self.spool.bands(), how_made(self.job, model))
+
+    def close(self) -> None:
+        """Forget the pixels; waits until a result that is being written is whole."""
+        with self._writing:
+            self._closed = True
+            self.spool.close()
 
     def opening(self, model: ModelInfo) -> NewEvent:
         """The first event of this lease: JobStarted, or JobResumed when an earlier worker logged that already."""
@@ -59,14 +95,18 @@ class LeasedJob:
 
     def given_events(self, patches: Sequence[Patch]) -> list[NewEvent]:
         """The next patches of the caller's own pixels. They have no tokens: those follow from the pixels."""
-        boxes = map(self.job.layout.box, patches)
-        pixels = [self.picture.pixels[top:bottom, left:right] for left, top, right, bottom in boxes]
-        numbered = enumerate(zip(patches, pixels, strict=True), start=self.patches_done + 1)
-        return [self._patch_event(patch, cropped, None, done) for done, (patch, cropped) in numbered]
+        numbered = enumerate(patches, start=self.patches_done + 1)
+        return [self._patch_event(patch, self._given(patch), None, done) for done, patch in numbered]
+
+    def _given(self, patch: Patch) -> Pixels:
+        """What is seen of a patch that is known wholly."""
+        assert self.known is not None, "a given patch without a given picture"
+        box = self.job.layout.box(patch)
+        return self.known.keep(np.zeros((box.bottom - box.top, box.right - box.left, 3), np.uint8), box)
 
     def _cropped(self, patch: Patch, pixels: Pixels) -> Pixels:
         """What is seen of a patch, with the known pixels in their place."""
-        cropped = self.picture.crop(patch, pixels)
+        cropped = self.spool.crop(patch, pixels)
         return cropped if self.known is None else self.known.keep(cropped, self.job.layout.box(patch))
 
     def _patch_event(self, patch: Patch, cropped: Pixels, tokens: bytes | None, done: int) -> NewEvent:
@@ -87,7 +127,7 @@ class LeasedJob:
     def refined_event(self, patch: Patch, pixels: Pixels) -> NewEvent:
         """The final pixels of a patch; they also become part of the picture."""
         cropped = self._cropped(patch, pixels)
-        self.picture.place(patch, cropped)
+        self.spool.place(patch, cropped)
         image = encode_webp(cropped)
         event = PatchRefined(
             index=self.plan.grid.index(patch),
@@ -100,8 +140,8 @@ class LeasedJob:
         return NewEvent(event, image)
 
 
-async def open_leased(broker: Broker, lease: Lease, job: Job, model: ModelInfo) -> LeasedJob:
-    """Lay out the canvas and read what the log says of it.
+async def open_leased(broker: Broker, lease: Lease, job: Job, model: ModelInfo, folder: Path) -> LeasedJob:
+    """Lay out the canvas and read what the log says of it.  folder: where its pixels are until the result is written.
 
     Raises JobNotFound, BrokerUnavailable; UnknownModel or ModelChanged when the loaded model is not the job's.
     """
@@ -109,7 +149,7 @@ async def open_leased(broker: Broker, lease: Lease, job: Job, model: ModelInfo) 
         raise UnknownModel(f"this worker serves {model.name!r}, the job asks for {job.model!r}")
     plan = job.plan(Extent(*model.extent))
     state = await broker.state(job.id)
-    leased = LeasedJob(lease, job, plan, Picture(job.layout), state.started_at or datetime.now(UTC))
+    leased = LeasedJob(lease, job, plan, PatchSpool(job.layout, folder), state.started_at or datetime.now(UTC))
     await _read_log(broker, leased)
     if leased.started is not None and leased.started.model_version != model.version:
         raise ModelChanged(f"begun with version {leased.started.model_version}, this worker has {model.version}")

@@ -26,7 +26,6 @@ from jobs.job import Job
 from jobs.store import ResultStore
 from workers.engine import Engine
 from workers.errors import EngineFailed, GivenGone
-from workers.images import decode_webp, encode_png
 from workers.known import KnownPixels, read_given
 from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
@@ -64,7 +63,7 @@ class Worker:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
         self._broker = broker
-        self._store = store
+        self._store, self._workspace = store, store.workspace()
         self._engine = engine
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
@@ -92,7 +91,9 @@ class Worker:
                 with contextlib.suppress(BrokerUnavailable):
                     await self._broker.announce(self.name, [], ttl_s=0)
         finally:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            for leased in self._leased.values():
+                self._thread.submit(leased.close)
+            self._thread.shutdown(wait=False)
 
     async def _turn(self) -> None:
         if self._scheduler.has_room:
@@ -109,9 +110,9 @@ class Worker:
             started = time.perf_counter()
             with self.metrics.decode_seconds.time():
                 drawn = await self._decode(batch)
-            self._learn_pace((time.perf_counter() - started) / len(batch.patches))
             outcome = self._scheduler.complete(batch)
             await asyncio.gather(*(self._record(self._leased[job_id], drawn[job_id], outcome) for job_id in drawn))
+            self._learn_pace((time.perf_counter() - started) / len(batch.patches))  # painting and logging included
         self.metrics.jobs_running.set(len(self._leased))
         self.metrics.pages_promised.set(self._scheduler.pages_promised)
         self.metrics.contexts_held.set(self._scheduler.pages_held)
@@ -135,7 +136,8 @@ class Worker:
         if job.id in self._leased:  # ours until its lease ran out
             await self._forget(self._leased[job.id], "lost")
         try:
-            leased = await self._answered(lambda: open_leased(self._broker, lease, job, self._engine.model))
+            read = partial(open_leased, self._broker, lease, job, self._engine.model, self._workspace)
+            leased = await self._answered(read)
             pages = self._engine.pages_needed(job, leased.plan)
             self._scheduler.add(job.id, leased.plan, pages, leased.tokens.keys())
         except (JobNotFound, BrokerUnavailable) as error:
@@ -151,7 +153,8 @@ class Worker:
         """The pool has room for the job from now on: tell the engine and the log."""
         async with self._answering_for(leased):
             if leased.job.given is not None:
-                leased.take_known(await asyncio.to_thread(self._read_given, leased.job))
+                known = await asyncio.to_thread(self._read_given, leased.job)
+                await self._in_engine(leased.take_known, known)
             await self._alone(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.is_open = True
@@ -247,12 +250,7 @@ class Worker:
         """Put the logged final pixels of these patches into the picture; pixels that are gone are painted again."""
         keys = [(leased.plan.grid.index(patch), True) for patch in patches]
         images = await self._answered(lambda: self._broker.images(leased.id, keys)) if keys else []
-        gone = []
-        for patch, image in zip(patches, images, strict=True):
-            if image is None:
-                gone.append(patch)
-            else:
-                leased.picture.place(patch, decode_webp(image))
+        gone = await self._in_engine(leased.recall, patches, images)
         await self._alone(self._paint, leased, [], gone)
 
     def _paint(
@@ -283,10 +281,13 @@ class Worker:
         while leased.unsaid and self._leased.get(leased.id) is leased:
             await self._say_given(leased)
         async with self._answering_for(leased):
-            png = await asyncio.to_thread(encode_png, leased.picture.pixels, leased.job, self._engine.model)
-            await asyncio.to_thread(self._store.put, leased.id, png)
+            sha256 = await asyncio.to_thread(self._write_result, leased)
             seconds = max(0.0, (datetime.now(UTC) - leased.taken_at).total_seconds())
-            await self._end(leased, JobFinished(seconds=seconds, sha256=leased.picture.sha256()), "finished")
+            await self._end(leased, JobFinished(seconds=seconds, sha256=sha256), "finished")
+
+    def _write_result(self, leased: LeasedJob) -> str:
+        with self._store.writing(leased.id) as file:
+            return leased.write_result(file, self._engine.model)
 
     # Leases and ends
 
@@ -332,6 +333,7 @@ class Worker:
         if self._leased.get(leased.id) is not leased:
             return
         del self._leased[leased.id]
+        self._thread.submit(leased.close)  # after whatever of it is in line there; does not wait for us
         self._scheduler.drop(leased.id)
         await self._in_engine(self._engine.finish, leased.id)
         self.metrics.jobs_ended.labels(how).inc()

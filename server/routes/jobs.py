@@ -2,10 +2,13 @@
 
 import asyncio
 import hashlib
+import os
 import re
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse
 
 from jobs.job import JobState, JobStatus
 from server.errors import InvalidRequest, PatchNotFound, ResultGone, ResultNotReady, problems
@@ -66,6 +69,7 @@ async def patch(
             "description": "The picture, with prompt, seed, order, model and version written into the file.",
             "content": {wanted.media_type: _BINARY for wanted in ResultFormat},
         },
+        206: {"description": "Parts of the PNG (Range, If-Range)."},
         304: {"description": "The picture that the caller has (If-None-Match)."},
         **problems(404, 409, 410, 422, 503),
     },
@@ -82,29 +86,34 @@ async def result(
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     state = await gateway.broker.state(job_id)
-    png = await _png(gateway, state)
+    path, stat = await _file(gateway, state)
+    width, height = state.job.request.width, state.job.request.height
     if wanted is None:
-        offers = {choice.media_type: choice for choice in ResultFormat}
+        offers = {choice.media_type: choice for choice in ResultFormat if choice.limit(width, height) is None}
         wanted = offers[preferred(request.headers.get("accept", ""), tuple(offers))]
-    side = max(state.job.request.width, state.job.request.height)
-    if side > wanted.max_side_px:
-        rule = f"must be png: {wanted.value} holds at most {wanted.max_side_px} pixels a side, this picture has {side}"
-        raise InvalidRequest(field_error("format", rule, limit=wanted.max_side_px))
+    elif reason := wanted.limit(width, height):
+        rule, limit = reason
+        raise InvalidRequest(field_error("format", f"must be png: {rule}", limit=limit))
 
-    sha256 = await asyncio.to_thread(lambda: hashlib.sha256(png).hexdigest())
-    etag = f'"{sha256}"' if wanted is ResultFormat.PNG else f'"{sha256}-{wanted.value}"'
+    version = f"{stat.st_mtime_ns:x}-{stat.st_size:x}"  # results are put whole and at most once
+    etag = f'"{version}"' if wanted is ResultFormat.PNG else f'"{version}-{wanted.value}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600", "Vary": "Accept"}
     if etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
     if download:
         headers["Content-Disposition"] = attachment(state.job.request.prompt or "", wanted.value)
+    if wanted is ResultFormat.PNG:
+        return FileResponse(path, 200, headers, wanted.media_type, stat_result=stat)  # heeds Range and If-Range
     async with gateway.converting:
-        picture = await asyncio.to_thread(convert, png, wanted)
+        try:
+            picture = await asyncio.to_thread(convert, path, wanted)
+        except FileNotFoundError:
+            raise _no_longer_kept() from None
     return Response(picture, 200, headers, wanted.media_type)
 
 
-async def _png(gateway: Gateway, state: JobState) -> bytes:
-    """The stored result. Raises ResultNotReady, ResultGone."""
+async def _file(gateway: Gateway, state: JobState) -> tuple[Path, os.stat_result]:
+    """Where the stored result is. Raises ResultNotReady, ResultGone."""
     match state.status:
         case JobStatus.QUEUED | JobStatus.RUNNING:
             done = f"{state.patches_done} of {state.patches_total} patches are done"
@@ -114,7 +123,12 @@ async def _png(gateway: Gateway, state: JobState) -> bytes:
         case JobStatus.CANCELED:
             raise ResultGone("The job was canceled and has no result.")
         case JobStatus.SUCCEEDED:
-            png = await asyncio.to_thread(gateway.store.get, state.job.id)
-            if png is None:
-                raise ResultGone("The result is no longer kept.")
-            return png
+            path = gateway.store.path(state.job.id)
+            try:
+                return path, await asyncio.to_thread(path.stat)
+            except FileNotFoundError:
+                raise _no_longer_kept() from None
+
+
+def _no_longer_kept() -> ResultGone:
+    return ResultGone("The result is no longer kept.")

@@ -6,13 +6,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from server.errors import NotReady, NoWorker, problems
 from server.gateway import GatewayDep
 from server.schemas import Alive, Limits, ModelsView, ModelView, Ready
+from server.uploads import GIVEN_MAX_PIXELS
 
 router = APIRouter(tags=["service"])
 
 
 @router.get("/models", summary="The models that workers serve", responses=problems(503))
 async def models(gateway: GatewayDep) -> ModelsView:
-    limits = Limits(max_pixels=gateway.settings.max_pixels)
+    max_pixels = gateway.settings.max_pixels
+    limits = Limits(max_pixels=max_pixels, max_image_pixels=min(max_pixels, GIVEN_MAX_PIXELS))
     views = [ModelView(**info.model_dump(), limits=limits) for info in await gateway.models()]
     return ModelsView(models=views, default=gateway.settings.default_model or (views[0].name if views else None))
 

@@ -82,7 +82,7 @@ def test_a_picture_drawn_here_is_the_same_file_as_from_the_server_that_lists_its
 
     refused = CliRunner().invoke(app, [*words, "--width", "60000", "--height", "60000", "--server", served.url])
     assert refused.exit_code == 1
-    assert "must be at most 16777216 pixels" in refused.output
+    assert "must be at most 80000000 pixels" in refused.output
 
     shown = CliRunner().invoke(app, ["models", "--server", served.url], catch_exceptions=False)
     assert "tile (default)" in shown.output

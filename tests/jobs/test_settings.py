@@ -27,7 +27,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     gateway, worker, broker = (load_settings(kind) for kind in (GatewaySettings, WorkerSettings, BrokerSettings))
-    assert (gateway.host, gateway.port, gateway.max_pixels, gateway.ping_s) == ("127.0.0.1", 8000, 16_777_216, 15)
+    assert (gateway.host, gateway.port, gateway.max_pixels, gateway.ping_s) == ("127.0.0.1", 8000, 80_000_000, 15)
     assert gateway.data == worker.data == default_data_folder()
     assert worker.weights.parts[-2:] == ("checkpoints", "tiny")
     assert (worker.device, worker.slots) == ("auto", 4)

@@ -58,6 +58,19 @@ def test_a_put_that_fails_leaves_the_earlier_result(store: FolderStore, monkeypa
     assert len(list(store.path("job-1").parent.iterdir())) == 1
 
 
+def test_what_is_written_bit_by_bit_is_there_at_the_end_of_the_block_alone(store: FolderStore) -> None:
+    store.put("job-1", b"first")
+    with store.writing("job-1") as file:
+        file.write(b"sec")
+        file.write(b"ond")
+        assert store.get("job-1") == b"first"
+    assert store.get("job-1") == b"second"
+    with pytest.raises(TypeError), store.writing("job-1") as file:
+        file.writelines([b"third", None])
+    assert store.get("job-1") == b"second"
+    assert list(store.workspace().iterdir()) == [store.path("job-1")]
+
+
 def test_results_are_readable_by_their_owner_alone(store: FolderStore) -> None:
     store.put("job-1", b"data")
     path = store.path("job-1")

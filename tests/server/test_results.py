@@ -52,7 +52,7 @@ def test_a_picture_from_elsewhere_has_no_metadata() -> None:
         Image.new("RGB", (4, 4)).save(out, kind)
         assert read_metadata(Image.open(out)) == {}
         if kind == "PNG":
-            assert read_metadata(Image.open(io.BytesIO(convert(out.getvalue(), ResultFormat.JPEG)))) == {}
+            assert read_metadata(Image.open(io.BytesIO(convert(out, ResultFormat.JPEG)))) == {}
 
 
 def test_the_longest_prompt_fits_into_every_format() -> None:
@@ -64,9 +64,44 @@ def test_the_longest_prompt_fits_into_every_format() -> None:
     text.add_itxt("parameters", '{"prompt": "' + prompt + '"}')
     out = io.BytesIO()
     Image.new("RGB", (4, 4)).save(out, "PNG", pnginfo=text)
-    for kind in ResultFormat:
-        with Image.open(io.BytesIO(convert(out.getvalue(), kind))) as image:
+    for kind in (ResultFormat.WEBP, ResultFormat.JPEG):
+        with Image.open(io.BytesIO(convert(out, kind))) as image:
             assert read_metadata(image)["prompt"] == prompt
+
+
+async def test_a_png_can_be_had_in_parts_and_is_never_read_whole(gateway: Any, monkeypatch: Any) -> None:
+    job = await gateway.finished()
+    png = gateway.store.get(job["id"])
+    monkeypatch.delattr("jobs.store.FolderStore.get")
+    whole = await gateway.client.get(job["links"]["result"])
+    assert (whole.content, whole.headers["accept-ranges"]) == (png, "bytes")
+    for asked, start, stop in (("0-99", 0, 100), ("150-249", 150, 250), ("-7", len(png) - 7, len(png))):
+        part = await gateway.client.get(job["links"]["result"], headers={"Range": f"bytes={asked}"})
+        assert (part.status_code, part.content) == (206, png[start:stop])
+        assert part.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(png)}"
+        assert part.headers["etag"] == whole.headers["etag"]
+    beyond = await gateway.client.get(job["links"]["result"], headers={"Range": f"bytes={len(png)}-"})
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(png)}")
+
+
+async def test_a_part_of_a_file_that_changed_since_is_the_whole_file(gateway: Any) -> None:
+    job = await gateway.finished()
+    whole = await gateway.client.get(job["links"]["result"])
+    for tag, status in ((whole.headers["etag"], 206), ('"stale"', 200)):
+        headers = {"Range": "bytes=0-99", "If-Range": tag}
+        answer = await gateway.client.get(job["links"]["result"], headers=headers)
+        assert (answer.status_code, len(answer.content)) == (status, 100 if status == 206 else len(whole.content))
+
+
+async def test_a_picture_too_large_to_convert_is_png_alone(gateway: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("server.images.CONVERT_MAX_PIXELS", 64 * 16 - 1)
+    job = await gateway.finished()
+    for kind in ("webp", "jpeg"):
+        asked = await gateway.client.get(job["links"]["result"], params={"format": kind})
+        assert (asked.status_code, asked.json()["errors"][0]["pointer"]) == (422, "/format")
+        assert asked.json()["errors"][0]["limit"] == 64 * 16 - 1
+        preferred = await gateway.client.get(job["links"]["result"], headers={"Accept": f"image/{kind}, */*;q=0.8"})
+        assert (preferred.status_code, preferred.headers["content-type"]) == (200, "image/png")
 
 
 async def test_an_unchanged_result_is_304(gateway: Any) -> None:

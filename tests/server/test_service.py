@@ -35,6 +35,7 @@ async def test_models_come_with_their_limits_and_the_default(gateway: Any) -> No
         "max_width": 65536,
         "max_height": 65536,
         "max_pixels": 1_000_000,
+        "max_image_pixels": 1_000_000,
         "max_prompt_chars": 2000,
     }
     assert model == gateway.model.model_dump(mode="json")

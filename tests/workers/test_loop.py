@@ -16,6 +16,7 @@ from jobs.broker.memory import MemoryBroker
 from jobs.events import JobCanceled, JobFailed, JobFinished, JobStarted, PatchEvent
 from jobs.job import JobStatus
 from jobs.request import Area
+from workers.images import how_made
 from workers.tile_engine import TileEngine
 
 pytestmark = pytest.mark.anyio
@@ -39,8 +40,7 @@ async def test_a_job_is_drawn_logged_and_stored(limits, bench) -> None:
     assert engine.pages_used == 0
     with Image.open(io.BytesIO(bench.store.get("job") or b"")) as image:
         assert image.size == (150, 90)
-        assert image.text["nuwa:prompt"] == "häuser am see"
-        assert image.text["nuwa:seed"] == "7"
+        assert image.text == how_made(job, engine.model)
     assert worker.metrics.registry.get_sample_value("nuwa_worker_patches_total") == 60
     assert worker.metrics.registry.get_sample_value("nuwa_worker_jobs_ended_total", {"how": "finished"}) == 1
 

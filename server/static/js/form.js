@@ -14,7 +14,7 @@ const SIZES = [
 ];
 const FIRST_SIZE = "512x256";
 const SEED_MAX = 2 ** 32 - 1;
-const KNOBS = { temperature: 0.9, top_p: 0.9, cfg_scale: 3 };
+const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 3 };
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };

@@ -58,7 +58,7 @@ export class GivenPicture {
   /** Why the gateway would not take it at this size, or "". */
   tooLarge(limits) {
     return this.#isTooLarge(limits, this.width, this.height)
-      ? `Too large: this server takes up to ${limits.max_pixels.toLocaleString("en")} pixels and ${FILE_MAX_BYTES / 2 ** 20} MiB. Choose a smaller size to go on.`
+      ? `Too large: this server takes up to ${limits.max_image_pixels.toLocaleString("en")} pixels and ${FILE_MAX_BYTES / 2 ** 20} MiB. Choose a smaller size to go on.`
       : "";
   }
 
@@ -68,7 +68,7 @@ export class GivenPicture {
     const sizes = [{ width, height, fits: !this.original.#isTooLarge(limits, width, height) }];
     for (let part = 2; Math.max(width, height) / part >= SMALLEST_OFFERED; part *= 2) {
       const size = { width: Math.max(1, Math.round(width / part)), height: Math.max(1, Math.round(height / part)) };
-      sizes.push({ ...size, fits: !limits || size.width * size.height <= limits.max_pixels });
+      sizes.push({ ...size, fits: !limits || size.width * size.height <= limits.max_image_pixels });
     }
     return sizes;
   }
@@ -93,7 +93,7 @@ export class GivenPicture {
   }
 
   #isTooLarge(limits, width, height) {
-    return Boolean(limits) && (width * height > limits.max_pixels || Math.max(width, height) > limits.max_width || this.blob.size > FILE_MAX_BYTES);
+    return Boolean(limits) && (width * height > limits.max_image_pixels || Math.max(width, height) > limits.max_width || this.blob.size > FILE_MAX_BYTES);
   }
 }
 
