@@ -3,8 +3,7 @@
 FROM python:3.11-slim AS kernel
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY model/__init__.py model/__init__.py
-COPY model/native model/native
+COPY model model
 RUN python -m model.native.build model/native
 
 FROM python:3.11-slim
