@@ -89,7 +89,7 @@ class GeneratedPatch:
 
 
 class PatchDecoder:
-    """Decodes patches of any canvases together, always in one batch shape, so that batch mates change nothing.
+    """Decodes patches of any canvases together; batch mates change nothing (in PyTorch thanks to one batch shape).
 
     slots: patches per batch. Each has two rows, with its prompt and with none, for classifier-free guidance.
     step: what draws the tokens, "native" code for CPUs, "torch", or "auto": native where it can be had. The two agree
