@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help: ## list these words
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 	@echo
-	@echo "  variables: PORT=$(PORT) OPEN=$(OPEN) (0: no browser) DATA=$(DATA) (folder) PYTHON=$(PYTHON) ARGS='...' (for pytest)"
+	@echo "  variables: PORT=$(PORT) OPEN=$(OPEN) (0: no browser) DATA=$(DATA) (folder) PYTHON=$(PYTHON) ARGS='...' (for test and bench)"
 
 serve: .venv/.serve-ready ## install what is missing, start Redis, worker and gateway, open the page
 	@exec $(BIN)/nuwa serve --port $(PORT) --data '$(DATA)' $(if $(filter 0 no false,$(OPEN)),--no-open,--open)
@@ -43,8 +43,8 @@ train-smoke: .venv/.dev-ready ## train both parts for a few steps, pack them and
 	$(BIN)/nuwa train pack --tokenizer runs/smoke/tokenizer --transformer runs/smoke/transformer --out runs/smoke/weights
 	$(BIN)/nuwa generate 'a lake at dawn' --weights runs/smoke/weights --width 256 --height 256 -o runs/smoke/picture.png
 
-bench: .venv/.dev-ready ## time to first patch, patches per second, memory, on this machine
-	$(BIN)/python -m benchmarks.first_patch $(ARGS)
+bench: .venv/.dev-ready ## speed, waiting and memory on this machine, beside peers, into docs/performance.md (10 minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 compose-check: ## build and run docker-compose.yml for real, with docker or podman
 	docker/check.sh

@@ -3,7 +3,8 @@
 A task without given pixels is one phase. A given picture grows right with omega over the new columns, then left with
 omega*, then down with zeta over the new rows, full width, then up with zeta*: corners come from the last two. Each
 region holds the new strip and as many patches of the border as patches look across, replayed in the strip's order.
-A region to repaint is one phase with a border of known patches all around it.
+A region to repaint is one phase with a border of known patches all around it. A film is one phase, frame after frame;
+a given picture is its frame 0.
 Source: paper.md 2.3 and 4.2 (the composition is our reading of Fig. 6).
 """
 
@@ -32,9 +33,8 @@ class Layout:
     """A picture of width x height pixels on a grid that may stick out on every side; what sticks out is cropped.
 
     origin: x and y of the picture's corner on the grid, in pixels, each less than a patch.
-    given: the box, in pixels of the picture, whose pixels are known; None when none are.
+    given: the box of frame 0, in pixels of the picture, whose pixels are known; None when none are.
     hole: a box inside `given` that is to be drawn anew all the same.
-    given_frames: so many whole frames are known.
     """
 
     width: int
@@ -43,7 +43,6 @@ class Layout:
     origin: tuple[int, int] = (0, 0)
     given: Box | None = None
     hole: Box | None = None
-    given_frames: int = 0
 
     def box(self, patch: Patch) -> Box:
         """Where the patch lies in the picture, in pixels, cropped to it."""
@@ -86,16 +85,19 @@ class Layout:
 def lay_out(
     width: int, height: int, patch_px: int, given: Box | None = None, hole: Box | None = None, frames: int = 1
 ) -> Layout:
-    """A picture on the smallest grid that covers it.
+    """A picture, or a film of so many frames, on the smallest grid that covers it.
 
     Along each axis the grid's lines run through the edge of the given pixels beyond which more is to be drawn, so that
     the border lies between patches; without given pixels, from the picture's top left corner.
-    Raises ValueError for sizes below 1, and for boxes that are empty or not inside what holds them.
+    Raises ValueError for sizes below 1, for boxes that are empty or not inside what holds them, and for given pixels
+    that are less than a whole frame of a film.
     """
     picture = Box(0, 0, width, height)
     for inner, outer, name in ((given, picture, "the given pixels"), (hole, given, "the hole")):
         if inner is not None and (outer is None or not _holds(outer, inner)):
             raise ValueError(f"{name} must be a box inside {outer}, got {inner}")
+    if frames > 1 and (hole is not None or given not in (None, picture)):
+        raise ValueError(f"what is given of a film must be its whole first frame, {picture}, got {given}")
     x = y = 0
     if given is not None:
         x = _origin(given.left, given.right, width, patch_px)
@@ -139,7 +141,7 @@ def choose_orders(layout: Layout, extent: Extent, allowed: Sequence[str], forced
 def _regions(layout: Layout, extent: Extent) -> list[tuple[Side | None, Region]]:
     """The region of each phase, in turn, with the side that it grows (None: it grows none)."""
     grid, core = layout.grid, layout.core
-    if layout.known is None:
+    if layout.known is None or (layout.unknown is None and layout.given == Box(0, 0, layout.width, layout.height)):
         return [(None, Region.whole(grid))]
     if layout.unknown is not None:
         return [(None, _bordered(_touched(layout.unknown, grid), extent, grid))]
@@ -166,13 +168,11 @@ def _regions(layout: Layout, extent: Extent) -> list[tuple[Side | None, Region]]
 
 def _given_patches(layout: Layout) -> frozenset[Patch]:
     """The patches whose every pixel is known."""
-    grid = layout.grid
-    frames = (Patch(f, r, c) for f in range(layout.given_frames) for r in range(grid.rows) for c in range(grid.columns))
     if layout.core is None:
-        return frozenset(frames)
-    redrawn = None if layout.unknown is None else _touched(layout.unknown, grid)
+        return frozenset()
+    redrawn = None if layout.unknown is None else _touched(layout.unknown, layout.grid)
     core = (Patch(0, row, column) for row in layout.core.rows for column in layout.core.columns)
-    return frozenset(patch for patch in core if redrawn is None or patch not in redrawn).union(frames)
+    return frozenset(patch for patch in core if redrawn is None or patch not in redrawn)
 
 
 def _touched(box: Box, grid: Grid) -> Region:

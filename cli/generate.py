@@ -1,15 +1,13 @@
-"""`nuwa generate`: one picture into a file, drawn in this process or by a running server, with a bar of patches."""
+"""`nuwa generate`: a picture or film into a file, drawn here or by a running server, with a bar of patches."""
 
 import asyncio
 import contextlib
-import io
 import json
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +16,27 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from canvas.grid import Extent, Grid
-from canvas.plan import choose_order
 from cli.console import fail, say
 from jobs.broker.base import LOG_START
 from jobs.broker.memory import MemoryBroker
 from jobs.events import TERMINAL, JobEvent
-from jobs.job import Job, ModelInfo
-from jobs.request import SEED_MAX, GenerateRequest, OrderName
-from jobs.settings import WorkerSettings, load_settings
+from jobs.request import FILM_TASKS, GenerateRequest, Task
+from jobs.settings import GatewaySettings, WorkerSettings, load_settings
 from jobs.store import FolderStore
+from server.errors import InvalidRequest
+from server.feeds import Feeds
+from server.films import FilmFormat
+from server.gateway import Gateway
 from server.images import ResultFormat, convert
+from server.metrics import Metrics
+from server.prepare import prepare
+from server.uploads import Upload
 from workers.engine import Engine
 from workers.loop import Worker
 from workers.main import load_engine
 
-FORMATS = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+PICTURES = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+FILMS = {".mp4": "mp4", ".webm": "webm", ".webp": "webp", ".gif": "gif"}
 CONNECT_S = 5.0
 SILENCE_S = 60.0  # four pings of a stream in which nothing happens
 
@@ -43,25 +46,70 @@ RECONNECT_S = 1.0
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 
-def generate(request: dict[str, Any], out: Path, server: str | None, weights: Path | None, engine: str | None) -> None:
-    """Draw what the request says (fields of GenerateRequest) into `out`. Raises typer.Exit when it cannot."""
-    if out.suffix.lower() not in FORMATS:
-        raise fail(f"{out}: name a .png, .webp or .jpeg file.")
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be drawn, the picture it goes on from, and the format that its file's name asks for."""
+
+    request: GenerateRequest
+    picture: bytes | None
+    format: str
+
+    @property
+    def is_film(self) -> bool:
+        return self.request.resolved_task in FILM_TASKS
+
+
+def generate(
+    request: dict[str, Any],
+    out: Path,
+    image: Path | None = None,
+    server: str | None = None,
+    weights: Path | None = None,
+    engine: str | None = None,
+) -> None:
+    """Draw what the request says (fields of GenerateRequest) into `out`. Raises typer.Exit when it cannot.
+
+    image: a picture to go on from.
+    """
     if not out.absolute().parent.is_dir():
         raise fail(f"{out}: there is no folder {out.absolute().parent}.")
+    wanted = _checked(request, out, image)
+    begun: dict[str, Any] = {}
+    with progress_bar() as show:
+
+        def on_event(kind: str, data: dict[str, Any]) -> None:
+            if kind == "job.started":
+                begun.update(data)
+            show(kind, data)
+
+        if server is not None:
+            made = draw_there(server, wanted, on_event)
+        else:
+            made = draw_here(wanted, weights, engine, on_event)
+    out.write_bytes(made)
+    length = f"{begun['frames']} frames of " if wanted.is_film else ""
+    say(f"{out}: {length}{begun['width']}x{begun['height']} pixels")
+
+
+def _checked(request: dict[str, Any], out: Path, image: Path | None) -> Wanted:
+    """Raises typer.Exit, having said what is wrong."""
+    picture = None
+    if image is not None:
+        try:
+            picture = image.read_bytes()
+        except OSError as error:
+            raise fail(f"{image}: {error.strerror}.") from None
+        is_film = "frames" in request or "fps" in request
+        request = {"task": Task.IMAGE_ANIMATION if is_film else Task.IMAGE_OUTPAINTING} | request
     try:
         checked = GenerateRequest.model_validate(request)
     except ValidationError as error:
-        raise fail("\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
-    image_format = FORMATS[out.suffix.lower()]
-    with progress_bar() as on_event:
-        if server is not None:
-            picture = draw_there(server, checked, image_format, on_event)
-        else:
-            png = draw_here(checked, weights, engine, on_event)
-            picture = convert(io.BytesIO(png), ResultFormat(image_format))
-    out.write_bytes(picture)
-    say(f"{out}: {checked.width}x{checked.height} pixels")
+        raise fail("\n".join(": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors())) from None
+    formats = FILMS if checked.resolved_task in FILM_TASKS else PICTURES
+    if out.suffix.lower() not in formats:
+        what = "film" if formats is FILMS else "picture"
+        raise fail(f"{out}: name a {', '.join(formats)} file for a {what}.")
+    return Wanted(checked, picture, formats[out.suffix.lower()])
 
 
 @contextlib.contextmanager
@@ -88,9 +136,9 @@ def progress_bar() -> Iterator[OnEvent]:
                 case "patch":
                     progress.update(bar, completed=data["done"], total=data["total"])
                 case "job.failed":
-                    raise fail(f"The picture failed: {data['message']} ({data['code']})")
+                    raise fail(f"It failed: {data['message']} ({data['code']})")
                 case "job.canceled":
-                    raise fail("The picture was canceled.")
+                    raise fail("It was canceled.")
 
         yield on_event
 
@@ -98,28 +146,39 @@ def progress_bar() -> Iterator[OnEvent]:
 # In this process
 
 
-def draw_here(request: GenerateRequest, weights: Path | None, engine: str | None, on_event: OnEvent) -> bytes:
-    """The picture as PNG, by the worker's own code with a queue in memory: the same bytes as from a server."""
+def draw_here(wanted: Wanted, weights: Path | None, engine: str | None, on_event: OnEvent) -> bytes:
+    """The file, by the worker's own code with a queue in memory: the same bytes as from a server."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch loads: an idle thread that spins takes a core
     settings = load_settings(WorkerSettings, weights=weights, engine=engine)
-    return asyncio.run(_draw_here(request, load_engine(settings), on_event))
+    try:
+        return asyncio.run(_draw_here(wanted, load_engine(settings), on_event))
+    except InvalidRequest as error:
+        raise fail("\n".join(fault.message for fault in error.errors)) from None
 
 
-async def _draw_here(request: GenerateRequest, engine: Engine, on_event: OnEvent) -> bytes:
+async def _draw_here(wanted: Wanted, engine: Engine, on_event: OnEvent) -> bytes:
     broker = MemoryBroker()
     with tempfile.TemporaryDirectory(prefix="nuwa-") as folder:
         store = FolderStore(Path(folder))
         worker = Worker(broker, store, engine, "here", idle_wait_s=0.05)
-        job = fixed_job(request, engine.model)
-        await broker.submit(job, request.patch_count(job.patch_px))
+        await broker.announce("here", [engine.model], ttl_s=1)
+        gateway = Gateway(load_settings(GatewaySettings), broker, store, Feeds(broker), Metrics())
+        prepared = await prepare(gateway, wanted.request, None if wanted.picture is None else Upload(wanted.picture))
+        job = prepared.job
+        if prepared.picture is not None:
+            store.put(job.id, prepared.picture.png, "given")
+        await broker.submit(job, job.total)
         working = asyncio.create_task(worker.run())
         async for event in _events(broker, job.id, working):
             on_event(event.kind, event.model_dump())
         worker.drain()
         await working
-        picture = store.get(job.id)
-    assert picture is not None, "a finished job has its result"
-    return picture
+        if not wanted.is_film:
+            return convert(store.path(job.id), ResultFormat(wanted.format))
+        film = store.get(job.id, FilmFormat(wanted.format).kind)
+    if film is None:
+        raise fail("A GIF shows at most 50 frames a second: name another format, or a lower --fps.")
+    return film
 
 
 async def _events(broker: MemoryBroker, job_id: str, working: asyncio.Task[None]) -> AsyncIterator[JobEvent]:
@@ -136,35 +195,21 @@ async def _events(broker: MemoryBroker, job_id: str, working: asyncio.Task[None]
             working.result()
 
 
-def fixed_job(request: GenerateRequest, model: ModelInfo) -> Job:
-    """The request with everything chosen that was left open. Raises typer.Exit for an order that is not the model's."""
-    order = request.order.value
-    if request.order is OrderName.AUTO:
-        grid = Grid.from_pixels(request.width, request.height, model.patch_px)
-        order = choose_order(grid, Extent(*model.extent), model.orders).name
-    elif order not in model.orders:
-        raise fail(f"order {order}: this model was trained on {', '.join(model.orders)}.")
-    return Job(
-        id="here",
-        request=request,
-        seed=secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed,
-        order=order,
-        model=model.name,
-        patch_px=model.patch_px,
-        created_at=datetime.now(UTC),
-    )
-
-
 # By a server
 
 
-def draw_there(server: str, request: GenerateRequest, image_format: str, on_event: OnEvent) -> bytes:
-    """The picture in a format of GET /jobs/{id}/result, drawn by a running server."""
+def draw_there(server: str, wanted: Wanted, on_event: OnEvent) -> bytes:
+    """The file as of GET /jobs/{id}/result, drawn by a running server."""
+    body = wanted.request.model_dump(mode="json", exclude_unset=True)
     with client_of(server) as client:
-        job = ask(client, "POST", "/generate", json=request.model_dump(mode="json", exclude_unset=True)).json()
+        if wanted.picture is None:
+            job = ask(client, "POST", "/generate", json=body).json()
+        else:
+            form = {"request": (None, json.dumps(body)), "image": ("image", wanted.picture)}
+            job = ask(client, "POST", "/generate", files=form).json()
         for kind, data in follow(client, job["links"]["events"]):
             on_event(kind, data)
-        return ask(client, "GET", job["links"]["result"], params={"format": image_format}).content
+        return ask(client, "GET", job["links"]["result"], params={"format": wanted.format}).content
 
 
 def client_of(server: str) -> httpx.Client:

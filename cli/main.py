@@ -107,12 +107,26 @@ def worker(
         run_worker(weights, engine)
 
 
-@app.command(epilog="Example: `nuwa generate 'a quiet lake at dawn, mist' -o dawn.png --width 1024 --seed 7`")
+@app.command(
+    epilog="Example: `nuwa generate 'a quiet lake at dawn, mist' -o dawn.png --width 1024 --seed 7`, or a film: "
+    "`nuwa generate 'dunes at noon, the camera pans right' --frames 24 --width 256 -o dunes.mp4`"
+)
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What the picture shows; may be left out.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .png, .webp or .jpeg.")] = Path("nuwa.png"),
-    width: Annotated[int, typer.Option(help="Pixels; any size.")] = 512,
-    height: Annotated[int, typer.Option(help="Pixels; any size.")] = 256,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write: .png, .webp or .jpeg; films .mp4, .webm, .webp or .gif.")
+    ] = Path("nuwa.png"),
+    task: Annotated[
+        str | None, typer.Option(show_default="from the rest", help="text_to_image, text_to_video, image_animation ...")
+    ] = None,
+    width: Annotated[int | None, typer.Option(show_default="512", help="Pixels; any size.")] = None,
+    height: Annotated[int | None, typer.Option(show_default="256", help="Pixels; any size.")] = None,
+    frames: Annotated[int | None, typer.Option(show_default="16 of a film", help="Of a film.")] = None,
+    fps: Annotated[int | None, typer.Option(show_default="8 of a film", help="Frames a second, of a film.")] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="A picture: the first frame of a film, or what is extended to --width and --height."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same request and seed: same picture. Left out: drawn.")] = None,
     order: Annotated[str, typer.Option(help="auto, omega, omega_star, zeta or zeta_star.")] = "auto",
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token, 1 draws as trained.")] = None,
@@ -123,7 +137,7 @@ def generate(
     weights: Weights = None,
     engine: Drawing = None,
 ) -> None:
-    """Draw one picture into a file, here and without a server, or on a running one with --server.
+    """Draw one picture or film into a file, here and without a server, or on a running one with --server.
 
     The file holds prompt, seed and model; the same seed gives the same picture, here and on a server of the same kind.
     """
@@ -131,8 +145,16 @@ def generate(
 
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "cfg_scale": cfg_scale}
     given = {name: value for name, value in sampling.items() if value is not None}
-    request = {"prompt": prompt, "width": width, "height": height, "seed": seed, "order": order, "sampling": given}
-    run({name: value for name, value in request.items() if value is not None}, out, server, weights, engine)
+    request: dict[str, object] = {
+        "prompt": prompt,
+        "task": task,
+        "width": width,
+        "height": height,
+        "frames": frames,
+        "fps": fps,
+    }
+    request |= {"seed": seed, "order": order, "sampling": given}
+    run({name: value for name, value in request.items() if value is not None}, out, image, server, weights, engine)
 
 
 @app.command(epilog="Example: `nuwa models --server http://127.0.0.1:8000`")

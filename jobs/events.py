@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from jobs.request import Frozen
+from jobs.request import Area, Frozen
 
 
 class _Event(Frozen):
@@ -33,9 +33,12 @@ class JobStarted(_Event):
     columns: int
     total: int
     rounds: int
+    frames: int = 1
+    fps: int | None = Field(default=None, description="Of films: frames shown in a second.")
     given: tuple[int, int, int, int] | None = Field(
         default=None, description="The box of the caller's own pixels: left, top, right, bottom, in pixels."
     )
+    repaint: Area | None = Field(default=None, description="The part of the caller's picture that is drawn anew.")
 
 
 class JobResumed(_Event):
@@ -74,10 +77,34 @@ class PatchRefined(_Event):
     sha256: str
 
 
+class FrameEvent(_Event):
+    """All patches of a film's frame are final. Frames come in turn, each after the patches it is made of."""
+
+    kind: Literal["frame"] = "frame"
+    index: int
+    done: int = Field(description="Frames that are complete.")
+    total: int = Field(description="Frames of the film.")
+    sha256: str = Field(description="Of the frame's pixels (RGB rows from the top).")
+    seconds: float = Field(description="Since the first lease, pauses included.")
+
+
+class Fit(Frozen):
+    """How a picture fits its prompt, as the evaluation's classifier reads it (model/scorer.py)."""
+
+    score: float | None = Field(
+        ge=0, le=1, description="Mean probability of what is asked; null where the prompt asks for nothing it can read."
+    )
+    asked: dict[str, tuple[str, ...]] = Field(description="Attributes that the prompt tells: the values it allows.")
+    read: dict[str, str] = Field(description="Every attribute that can be read: the likeliest value.")
+
+
 class JobFinished(_Event):
     kind: Literal["job.finished"] = "job.finished"
     seconds: float = Field(description="From the first lease to the result, pauses included.")
-    sha256: str = Field(description="Of the result's pixels (RGB rows from the top), whatever the file format.")
+    sha256: str = Field(
+        description="Of the result's pixels (RGB rows from the top, of a film frame after frame), whatever its format."
+    )
+    fit: Fit | None = Field(default=None, description="Of the candidates of a group.")
 
 
 class JobFailed(_Event):
@@ -92,7 +119,15 @@ class JobCanceled(_Event):
 
 
 JobEvent = Annotated[
-    JobQueued | JobStarted | JobResumed | PatchEvent | PatchRefined | JobFinished | JobFailed | JobCanceled,
+    JobQueued
+    | JobStarted
+    | JobResumed
+    | PatchEvent
+    | PatchRefined
+    | FrameEvent
+    | JobFinished
+    | JobFailed
+    | JobCanceled,
     Field(discriminator="kind"),
 ]
 TERMINAL = (JobFinished, JobFailed, JobCanceled)

@@ -10,7 +10,8 @@ from pydantic import Field
 from canvas.controller import Layout, lay_out, plan_task
 from canvas.grid import Box, Extent
 from canvas.plan import Plan
-from jobs.request import Frozen, GenerateRequest
+from jobs.events import Fit
+from jobs.request import CANDIDATES_MAX, FILM_TASKS, Frozen, GenerateRequest
 
 
 class JobStatus(StrEnum):
@@ -55,6 +56,18 @@ class ModelInfo(Frozen):
     )
 
 
+class Candidate(Frozen):
+    """Which of several pictures of one request a job draws. Its id is the group's and its place in it: {group}-0."""
+
+    group: str
+    place: int = Field(ge=0)
+    n: int = Field(ge=2, le=CANDIDATES_MAX, description="Candidates of the group.")
+
+
+def candidate_id(group: str, place: int) -> str:
+    return f"{group}-{place}"
+
+
 class Job(Frozen):
     """A request with everything fixed that would otherwise be chosen later: its seed, order and grid.
 
@@ -71,8 +84,12 @@ class Job(Frozen):
     patch_px: int
     created_at: datetime
     given: tuple[int, int, int, int] | None = Field(
-        default=None, description="Where a given picture lies: left, top, right, bottom in pixels of the finished one."
+        default=None,
+        description="Where a given picture lies: left, top, right, bottom in pixels of the finished one (of a film: of "
+        "its first frame).",
     )
+    candidate: Candidate | None = None
+    digest: str | None = Field(default=None, description="Of the whole request, where an Idempotency-Key came with it.")
 
     @cached_property
     def layout(self) -> Layout:
@@ -82,6 +99,11 @@ class Job(Frozen):
     def plan(self, extent: Extent) -> Plan:
         """Its phases. Raises ValueError when `order` does not fit them."""
         return plan_task(self.layout, extent, self.order.split("+"))
+
+    @property
+    def is_film(self) -> bool:
+        """Whether its result is a film, be it of one frame."""
+        return self.request.resolved_task in FILM_TASKS
 
     @property
     def total(self) -> int:
@@ -96,7 +118,7 @@ def layout_of(request: GenerateRequest, patch_px: int, given: tuple[int, int, in
     if request.repaint is not None:
         area = request.repaint
         hole = Box(area.left, area.top, area.left + area.width, area.top + area.height)
-    return lay_out(request.width, request.height, patch_px, box, hole)
+    return lay_out(request.width, request.height, patch_px, box, hole, request.frames or 1)
 
 
 class JobState(Frozen):
@@ -109,5 +131,6 @@ class JobState(Frozen):
     queue_position: int | None = Field(default=None, description="0 is next; null once the job runs or has ended.")
     deliveries: int = Field(default=0, description="How often a worker has taken the job.")
     error: str | None = None
+    fit: Fit | None = Field(default=None, description="Of a candidate, once it is finished.")
     started_at: datetime | None = None
     ended_at: datetime | None = None

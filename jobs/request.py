@@ -5,10 +5,12 @@ from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 PROMPT_MAX_CHARS = 2000
 SIDE_MAX_PX = 65_536
 SEED_MAX = 2**32 - 1
+CANDIDATES_MAX = 64
 
 
 class Task(StrEnum):
@@ -20,6 +22,10 @@ class Task(StrEnum):
     IMAGE_ANIMATION = "image_animation"
     TEXT_TO_VIDEO = "text_to_video"
 
+
+FILM_TASKS = (Task.IMAGE_ANIMATION, Task.TEXT_TO_VIDEO)
+FRAMES, FPS = 16, 8  # of a film that leaves them open
+FPS_MAX = 60
 
 SHORT_TASK_NAMES = {
     "unconditional": Task.UNCONDITIONAL_IMAGE,
@@ -120,7 +126,8 @@ class GenerateRequest(Frozen):
     task: Annotated[Task, BeforeValidator(_full_name)] | None = Field(
         default=None,
         description="Left out: image_outpainting with an image, else text_to_image with a prompt, else "
-        f"unconditional_image. Short names are taken too: {', '.join(SHORT_TASK_NAMES)}.",
+        "unconditional_image; with frames or fps image_animation with an image, else text_to_video. "
+        f"Short names are taken too: {', '.join(SHORT_TASK_NAMES)}.",
         validate_default=False,
     )
     prompt: Annotated[str, Field(max_length=PROMPT_MAX_CHARS)] | None = Field(
@@ -130,11 +137,31 @@ class GenerateRequest(Frozen):
     )
     width: int = Field(default=512, ge=1, le=SIDE_MAX_PX, strict=True, description="Pixels.")
     height: int = Field(default=256, ge=1, le=SIDE_MAX_PX, strict=True, description="Pixels.")
+    frames: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        description=f"image_animation and text_to_video: length of the film; left out, {FRAMES}. "
+        "The first frame of an animation is the given picture.",
+    )
+    fps: int | None = Field(
+        default=None,
+        ge=1,
+        le=FPS_MAX,
+        strict=True,
+        description=f"image_animation and text_to_video: frames shown in a second; left out, {FPS}.",
+    )
     image: str | None = Field(
         default=None,
-        description="image_outpainting: a PNG, JPEG, WebP or AVIF file in base64, or a data URL of one. "
-        "As multipart/form-data the file is a part of its own.",
+        description="image_outpainting, image_animation: a PNG, JPEG, WebP or AVIF file in base64, or a data URL of "
+        "one. As multipart/form-data the file is a part of its own.",
         repr=False,
+    )
+    job: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Instead of image the id of a finished job: its picture. For image_animation also that of a film, "
+        "which goes on from its last frame.",
     )
     extend: Extend | None = Field(
         default=None,
@@ -155,7 +182,17 @@ class GenerateRequest(Frozen):
         strict=True,
         description="The same request and seed give the same bytes. Left out: drawn.",
     )
+    n: int = Field(
+        default=1,
+        ge=1,
+        le=CANDIDATES_MAX,
+        strict=True,
+        description="Pictures of the same request, with seeds seed, seed + 1 and so on, as one group.",
+    )
     sampling: SamplingParams = SamplingParams()
+    guidance_scale: float | None = Field(
+        default=None, strict=True, ge=0.0, le=20.0, description="Another name for sampling.cfg_scale."
+    )
     model: str | None = Field(
         default=None, max_length=100, description="A name from GET /models. Left out: the default."
     )
@@ -170,32 +207,60 @@ class GenerateRequest(Frozen):
     @model_validator(mode="after")
     def _task_fits_prompt(self) -> Self:
         if self.task is Task.TEXT_TO_IMAGE and self.prompt is None:
-            raise ValueError("task text_to_image needs a prompt")
+            raise _misfit("prompt", "task text_to_image needs a prompt")
+        if self.task is Task.TEXT_TO_VIDEO and self.prompt is None:
+            raise _misfit("prompt", "task text_to_video needs a prompt")
         if self.task is Task.UNCONDITIONAL_IMAGE and self.prompt is not None:
-            raise ValueError("task unconditional_image takes no prompt")
+            raise _misfit("prompt", "task unconditional_image takes no prompt")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_said_twice(self) -> Self:
+        if self.guidance_scale is not None and "cfg_scale" in self.sampling.model_fields_set:
+            raise _misfit("guidance_scale", "guidance_scale and sampling.cfg_scale are the same: give one of them")
+        if self.image is not None and self.job is not None:
+            raise _misfit("job", "image and job both say which picture to go on from: give one of them")
         return self
 
     @model_validator(mode="after")
     def _fields_fit_task(self) -> Self:
-        if self.resolved_task in (Task.UNCONDITIONAL_IMAGE, Task.TEXT_TO_IMAGE):
-            for name in self._outpainting_fields():
-                raise ValueError(f"task {self.resolved_task} takes no {name}")
+        task = self.resolved_task
+        barred = [] if task is Task.IMAGE_OUTPAINTING else self._picture_fields()
+        if task is Task.IMAGE_ANIMATION:
+            barred = [name for name in barred if name not in ("image", "job")]
+        if task not in FILM_TASKS:
+            barred += self._film_fields()
+        elif self.n > 1:
+            raise _misfit("n", "n must be 1 for a film")
+        for name in barred:
+            raise _misfit(name, f"task {task} takes no {name}")
         return self
 
-    def _outpainting_fields(self) -> list[str]:
-        """The fields of image_outpainting alone that say something."""
+    def _film_fields(self) -> list[str]:
+        """The fields of films alone that say something."""
+        return [name for name in ("frames", "fps") if getattr(self, name) is not None]
+
+    def _picture_fields(self) -> list[str]:
+        """The fields about a given picture that say something."""
         fields = type(self).model_fields
-        own = ("image", "extend", "anchor", "repaint")
+        own = ("image", "job", "extend", "anchor", "repaint")
         return [name for name in own if getattr(self, name) != fields[name].default]
 
     @property
     def resolved_task(self) -> Task:
         if self.task is not None:
             return self.task
-        if self._outpainting_fields():
+        if self._film_fields():
+            return Task.TEXT_TO_VIDEO if self.image is None and self.job is None else Task.IMAGE_ANIMATION
+        if self._picture_fields():
             return Task.IMAGE_OUTPAINTING
         return Task.UNCONDITIONAL_IMAGE if self.prompt is None else Task.TEXT_TO_IMAGE
 
     def patch_count(self, patch_px: int) -> int:
         """Patches of the ceiling grid for square patches of `patch_px` pixels, where no picture is given."""
-        return math.ceil(self.width / patch_px) * math.ceil(self.height / patch_px)
+        return (self.frames or 1) * math.ceil(self.width / patch_px) * math.ceil(self.height / patch_px)
+
+
+def _misfit(field: str, message: str) -> PydanticCustomError:
+    """A fault of one field that only shows beside others."""
+    return PydanticCustomError("misfit", "{message}", {"field": field, "message": message})

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jobs.broker.base import BrokerLimits
 from jobs.errors import InvalidSettings
+from jobs.request import CANDIDATES_MAX
 
 _PREFIX = "NUWA_"
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -109,7 +110,11 @@ class GatewaySettings(DataSettings):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on; 0.0.0.0 for all networks.")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
-    max_pixels: int = Field(default=80_000_000, ge=1, description="Largest picture, width times height in pixels.")
+    max_pixels: int = Field(
+        default=80_000_000, ge=1, description="Largest picture, width times height in pixels; of a film, all frames."
+    )
+    max_frames: int = Field(default=1200, ge=1, description="Longest film, in frames.")
+    max_candidates: int = Field(default=8, ge=1, le=CANDIDATES_MAX, description="Most pictures of one request (its n).")
     default_model: str | None = Field(
         default=None, description="Model for requests that name none; left out, the first by name."
     )

@@ -9,14 +9,16 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Literal, Protocol, get_args
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
-Kind = Literal["result", "given"]  # of a job's pictures: the finished one, and the one that its caller gave
+# Of a job's files: the finished picture (a film: MP4), the picture that its caller gave; of a film also MP4 in
+# fragments, which grows while it is drawn, and the finished film in other formats.
+Kind = Literal["result", "given", "film", "webm", "webp", "gif"]
 
 
 class ResultStore(Protocol):
@@ -34,6 +36,12 @@ class ResultStore(Protocol):
     def workspace(self) -> Path:
         """A folder, made when first needed, with room for pictures that are not finished."""
 
+    def unfinished(self) -> Path:
+        """A new empty file for writers that want a path; forgotten in time unless adopt() takes it."""
+
+    def adopt(self, path: Path, job_id: str, kind: Kind) -> None:
+        """Make a file from unfinished() a picture of a job, as whole and safe as by writing()."""
+
     def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
         """Keep a picture that is in memory, as by writing()."""
 
@@ -43,8 +51,11 @@ class ResultStore(Protocol):
     def delete(self, job_id: str, kind: Kind = "result") -> None:
         """Forget a picture; one that is not there is no error."""
 
-    def purge(self, older_than_s: float) -> int:
-        """Forget pictures that were put longer ago than this; how many there were."""
+    def old(self, older_than_s: float) -> set[str]:
+        """Ids of jobs with a picture that was put longer ago than this."""
+
+    def purge(self, older_than_s: float, keep: Container[str] = ()) -> int:
+        """Forget pictures that were put longer ago than this, but for those of the jobs to keep; how many."""
 
 
 def check_job_id(job_id: str) -> str:
@@ -66,6 +77,17 @@ class FolderStore:
     def workspace(self) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._folder
+
+    def unfinished(self) -> Path:
+        handle, name = tempfile.mkstemp(dir=self.workspace(), prefix=".new-")
+        os.close(handle)
+        return Path(name)
+
+    def adopt(self, path: Path, job_id: str, kind: Kind) -> None:
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(path, self.path(job_id, kind))
+        self._sync_folder()
 
     def put(self, job_id: str, data: bytes, kind: Kind = "result") -> None:
         with self.writing(job_id, kind) as file:
@@ -95,19 +117,28 @@ class FolderStore:
     def delete(self, job_id: str, kind: Kind = "result") -> None:
         self.path(job_id, kind).unlink(missing_ok=True)
 
-    def purge(self, older_than_s: float) -> int:
+    def old(self, older_than_s: float) -> set[str]:
+        return {path.stem for path in self._older(self._pictures(), older_than_s)}
+
+    def purge(self, older_than_s: float, keep: Container[str] = ()) -> int:
         """Forgets pictures by age, and what an interrupted writing() left."""
-        oldest = time.time() - older_than_s
-        count = 0
-        kept = [path for kind in get_args(Kind) for path in self._folder.glob(f"*.{kind}")]
-        for path in (*kept, *self._folder.glob(".new-*")):
-            try:
+        for path in self._older(self._folder.glob(".new-*"), older_than_s):
+            path.unlink(missing_ok=True)
+        gone = [path for path in self._older(self._pictures(), older_than_s) if path.stem not in keep]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        return len(gone)
+
+    def _pictures(self) -> Iterator[Path]:
+        return (path for kind in get_args(Kind) for path in self._folder.glob(f"*.{kind}"))
+
+    def _older(self, paths: Iterable[Path], older_than_s: float) -> list[Path]:
+        oldest, found = time.time() - older_than_s, list[Path]()
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):  # another process purges the same folder
                 if path.stat().st_mtime < oldest:
-                    path.unlink()
-                    count += path in kept
-            except FileNotFoundError:
-                continue  # another process purges the same folder
-        return count
+                    found.append(path)
+        return found
 
     def _sync_folder(self) -> None:
         """The new name of the file must be as safe as its bytes."""

@@ -15,9 +15,9 @@ from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS, Order, ready
 from canvas.plan import Plan, compile_plan
 from model.config import ModelConfig
-from model.context_pool import NearbyContextPool
+from model.context_pool import NearbyContextPool, Offset
 from model.known import REACH, KnownPixels, grown, known_tokens, meet, window
-from model.native.step import choose
+from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
@@ -51,6 +51,7 @@ class Canvas:
     text_keys: Tensor  # [L, 2, H, S, d]: of the words of both
     text_values: Tensor
     text_mask: Tensor  # [2, S] bool
+    words: list[Words]  # the same of both as native code reads it; empty where there is none
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
     known: KnownPixels | None = None
     phase: int = 0  # of the plan, counted from 0
@@ -89,7 +90,8 @@ class GeneratedPatch:
 
 
 class PatchDecoder:
-    """Decodes patches of any canvases together; batch mates change nothing (in PyTorch thanks to one batch shape).
+    """Decodes patches of any canvases together, stills and films; batch mates change nothing (in PyTorch thanks to one
+    batch shape for each).
 
     slots: patches per batch. Each has two rows, with its prompt and with none, for classifier-free guidance.
     step: what draws the tokens, "native" code for CPUs, "torch", or "auto": native where it can be had. The two agree
@@ -126,15 +128,17 @@ class PatchDecoder:
         model, m, grid = self.model, self.config.patch_tokens, plan.grid
         text, mask = model.transformer.text(model.words([prompt, None]).to(model.device))
         pairs = [layer.text_memory(text) for layer in model.transformer.layers]
+        keys, values = torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs])
         return Canvas(
             key=key,
             plan=plan,
             seed=seed,
             sampling=sampling if prompt is not None else Sampling(**{**vars(sampling), "cfg_scale": 1.0}),
             prompt=text[:, 0],
-            text_keys=torch.stack([k for k, _ in pairs]),
-            text_values=torch.stack([v for _, v in pairs]),
+            text_keys=keys,
+            text_values=values,
             text_mask=mask,
+            words=[Words.pack(keys[:, i], values[:, i], mask[i]) for i in range(2)] if self._native else [],
             tokens=torch.zeros(grid.frames, grid.rows * m, grid.columns * m, dtype=torch.long, device=model.device),
             known=known,
         )
@@ -149,33 +153,75 @@ class PatchDecoder:
         Source: paper.md 1.2, p(P_i | C_i, y) = prod_j p(t_ij | t_i<j, C_i, y).
         """
         transformer = self.model.transformer
-        slots = self._fill(batch)
-        drawn, keys, values = self._run(slots, self._fixed(slots))
-        self._add(batch, keys, values)
+        drawn = self._run(batch, self._fixed(batch))
         rasters = [drawn[i, transformer.scans[c.order.name].to_raster] for i, (c, _) in enumerate(batch)]
         for (canvas, patch), tokens in zip(batch, rasters, strict=True):
             self._record(canvas, patch, tokens)
         return rasters
 
-    def _run(self, slots: Sequence[tuple[Canvas, Patch]], known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens [slots, M] in scan order and their states [L, 2 slots, H, M, d]; known as _fixed() gives them."""
-        m, device = self.config.tokens_per_patch, self.model.device
-        context = self._context(slots)
-        noise = torch.stack([patch_noise(c.seed, *p, m) for c, p in slots]).to(device)
-        params = SamplingRows([canvas.sampling for canvas, _ in slots], device)
-        if self._native is not None:
-            return self._native(context, params, noise, known)
-        drawn = known if (known >= 0).all() else self._draw(context, noise, params, known)
-        return drawn, *self._states(drawn, context)
+    def _run(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
+        """Tokens [n, M] of n patches in scan order, known as _fixed() gives them; their states are in the pool then."""
+        if not 1 <= len(batch) <= self.slots:
+            raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
+        keys = [(canvas.key, patch, row) for canvas, patch in batch for row in range(canvas.branches)]
+        self.pool.take(keys)
+        try:
+            if self._native is None:
+                return self._in_pytorch(batch, known)
+            slots = [self._slot(*job, tokens) for job, tokens in zip(batch, known, strict=True)]
+            return self._native(self.pool, slots)
+        except BaseException:  # a batch that fails leaves nothing behind
+            for key in keys:
+                self.pool.remove(key)
+            raise
 
-    def _draw(self, context: "_Context", noise: Tensor, params: SamplingRows, fixed: Tensor) -> Tensor:
-        """The tokens of all slots [slots, M] in scan order, one after another; noise [slots, M].
+    def _slot(self, canvas: Canvas, patch: Patch, known: Tensor) -> Slot:
+        """What native code is told of a patch."""
+        conditions = self._conditions(canvas, patch)
+        rows = [
+            Row(
+                canvas.order.name,
+                conditions[row],
+                canvas.words[row],
+                self.pool.page((canvas.key, patch, row)),
+                [(self.pool.page(key), offset) for key, offset in _nearby(canvas, patch, row)],
+            )
+            for row in range(canvas.branches)
+        ]
+        return Slot(rows, canvas.sampling, patch_noise(canvas.seed, *patch, self.config.tokens_per_patch), known)
+
+    def _in_pytorch(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
+        """_run() in plain PyTorch. Stills and films have key layouts of their own: one layout and one batch shape a
+        pass, so batch mates change nothing.
+        """
+        layouts: dict[Extent, list[int]] = {}
+        for i, (canvas, _) in enumerate(batch):
+            layouts.setdefault(self.extent.within(canvas.grid), []).append(i)
+        drawn = known.clone()
+        for extent, chosen in layouts.items():
+            padded = chosen + chosen[:1] * (self.slots - len(chosen))  # copies are computed and thrown away
+            slots, fixed = [batch[i] for i in padded], known[padded]
+            context = self._context(slots, extent.max_nearby)
+            tokens = fixed if (fixed >= 0).all() else self._draw(context, slots, fixed)
+            keys, values = self._states(tokens, context)
+            for place, i in enumerate(chosen):
+                drawn[i] = tokens[place]
+                canvas, patch = batch[i]
+                for row in range(canvas.branches):
+                    page = self.pool.page((canvas.key, patch, row))
+                    self.pool.write(page, keys[:, 2 * place + row], values[:, 2 * place + row])
+        return drawn
+
+    def _draw(self, context: "_Context", slots: Sequence[tuple[Canvas, Patch]], fixed: Tensor) -> Tensor:
+        """The tokens of all slots [slots, M] in scan order, one after another.
 
         fixed [slots, M]: tokens that are known, -1 where one is to be drawn.
         What model/native/kernel.cpp does faster, and what its tests compare it with.
         """
         transformer, m = self.model.transformer, self.config.tokens_per_patch
         orders, device = context.orders, self.model.device
+        noise = torch.stack([patch_noise(c.seed, *patch, m) for c, patch in slots]).to(device)
+        params = SamplingRows([canvas.sampling for canvas, _ in slots], device)
         targets = torch.stack([transformer.scans[o].target_angles for o in orders])[:, None]
         owns = torch.stack([transformer.scans[o].own_angles for o in orders])[:, None]
         # One buffer of keys and values: text, nearby patches, own tokens. One layout, whatever is filled.
@@ -209,7 +255,7 @@ class PatchDecoder:
         fixed = torch.full((len(slots), self.config.tokens_per_patch), -1, device=self.model.device)
         for i, (canvas, patch) in enumerate(slots):
             if canvas.known is not None:
-                tokens, mask = known_tokens(self.model.tokenizer, canvas.known, canvas.grid.box(patch))
+                tokens, mask = known_tokens(self.model.tokenizer, canvas.known, patch.frame, canvas.grid.box(patch))
                 scan = self.model.transformer.scans[canvas.order.name]
                 fixed[i, scan.to_raster] = torch.where(mask, tokens, -1).flatten()
         return fixed
@@ -223,7 +269,7 @@ class PatchDecoder:
         if patch not in canvas.done:
             if patch not in canvas.plan.given or canvas.known is None:
                 raise KeyError(f"{patch} does not exist yet")
-            encoded, _ = known_tokens(self.model.tokenizer, canvas.known, canvas.grid.box(patch))
+            encoded, _ = known_tokens(self.model.tokenizer, canvas.known, patch.frame, canvas.grid.box(patch))
             self._record(canvas, patch, encoded.flatten())
         return self._region(canvas, patch).flatten()
 
@@ -231,14 +277,12 @@ class PatchDecoder:
     def prefill(self, batch: Sequence[tuple[Canvas, Patch, Tensor]]) -> None:
         """Put patches with known tokens ([M], row by row) into the pool: the same states that decode() leaves there."""
         patches = [(canvas, patch) for canvas, patch, _ in batch]
-        slots = self._fill(patches)
         scans = self.model.transformer.scans
-        known = torch.zeros(len(slots), self.config.tokens_per_patch, dtype=torch.long, device=self.model.device)
+        known = torch.zeros(len(batch), self.config.tokens_per_patch, dtype=torch.long, device=self.model.device)
         for i, (canvas, _, tokens) in enumerate(batch):
             scan = scans[canvas.order.name]
             known[i, scan.to_raster] = tokens.to(known.device)
-        _, keys, values = self._run(slots, known)
-        self._add(patches, keys, values)
+        self._run(patches, known)
         for canvas, patch, tokens in batch:
             self._record(canvas, patch, tokens)
 
@@ -267,7 +311,7 @@ class PatchDecoder:
             tokens[top : top + m, left : left + m] = self.tokens(canvas, other).view(m, m)
             known[top : top + m, left : left + m] = True
         if canvas.known is not None:
-            given, mask = window(canvas.known, grown(canvas.grid.box(patch), px), canvas.tokens.device)
+            given, mask = window(canvas.known, patch.frame, grown(canvas.grid.box(patch), px), canvas.tokens.device)
             near = slice(round((1 - REACH) * px), round((2 + REACH) * px))
             if mask[near, near].any():
                 decoded = self.model.tokenizer.decode(tokens[None], known[None])[0]
@@ -288,48 +332,23 @@ class PatchDecoder:
         self._region(canvas, patch).copy_(tokens.view(m, m))
         canvas.done.add(patch)
 
-    def _fill(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[tuple[Canvas, Patch]]:
-        """Pad to `slots` by repeating the first patch: its copies are computed and thrown away.
+    def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
+        """What a patch is told with its prompt and with none, [2, M + 1, D]."""
+        place = torch.tensor([canvas.place(patch)], device=self.model.device)
+        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt)
 
-        Native code needs no padding: there, rows do not depend on how many there are.
-        """
-        if not 1 <= len(batch) <= self.slots:
-            raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
-        padding = 0 if self._native else self.slots - len(batch)
-        return [*batch, *[batch[0]] * padding]
-
-    def _context(self, slots: Sequence[tuple[Canvas, Patch]]) -> "_Context":
-        """What every row is told and looks at: two rows a slot, with its prompt and with none."""
-        transformer, device = self.model.transformer, self.model.device
-        orders = [canvas.order.name for canvas, _ in slots for _ in range(2)]
-        places = torch.tensor([canvas.place(patch) for canvas, patch in slots for _ in range(2)], device=device)
-        prompts = torch.cat([canvas.prompt for canvas, _ in slots])
-        told = [
-            transformer.conditions(order, place[None], prompt[None])
-            for order, place, prompt in zip(orders, places, prompts, strict=True)
+    def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
+        """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""
+        contexts = [
+            _nearby(canvas, patch, row) if row < canvas.branches else [] for canvas, patch in slots for row in range(2)
         ]
-        contexts = []
-        # Stills and films have key layouts of their own; one layout a batch, so that batch mates change nothing.
-        extents = {self.extent.within(canvas.grid) for canvas, _ in slots}
-        if len(extents) > 1:
-            raise ValueError("a batch holds patches of stills or of films, not of both")
-        for canvas, patch in slots:
-            nearby = canvas.nearby(patch)
-            for row in range(2):
-                seen = nearby if row < canvas.branches else ()
-                contexts.append(
-                    [
-                        ((canvas.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
-                        for p in seen
-                    ]
-                )
-        keys, values, mask = self.pool.select(contexts, extents.pop().max_nearby)
+        keys, values, mask = self.pool.select(contexts, most)
         text_keys = torch.cat([canvas.text_keys for canvas, _ in slots], 1)
         text_values = torch.cat([canvas.text_values for canvas, _ in slots], 1)
         text_mask = torch.cat([canvas.text_mask for canvas, _ in slots])
         return _Context(
-            orders,
-            torch.cat(told),
+            [canvas.order.name for canvas, _ in slots for _ in range(2)],
+            torch.cat([self._conditions(*slot) for slot in slots]),
             torch.cat([text_keys, keys], 3),
             torch.cat([text_values, values], 3),
             torch.cat([text_mask, mask], 1),
@@ -343,13 +362,6 @@ class PatchDecoder:
         )
         return keys, values
 
-    def _add(self, batch: Sequence[tuple[Canvas, Patch]], keys: Tensor, values: Tensor) -> None:
-        """Put the states of finished patches into the pool; keys and values as _run() gives them."""
-        self.pool.require(sum(canvas.branches for canvas, _ in batch))  # all of the batch or nothing
-        for slot, (canvas, patch) in enumerate(batch):
-            for row in range(canvas.branches):
-                self.pool.add((canvas.key, patch, row), keys[:, 2 * slot + row], values[:, 2 * slot + row])
-
 
 @dataclass(frozen=True)
 class _Context:
@@ -360,6 +372,14 @@ class _Context:
     keys: Tensor  # [L, R, H, C, d] of words and nearby patches
     values: Tensor
     mask: Tensor  # [R, C] bool
+
+
+def _nearby(canvas: Canvas, patch: Patch, row: int) -> list[tuple[tuple[str, Patch, int], Offset]]:
+    """The pool's keys of what a patch looks at, and how far away that is."""
+    return [
+        ((canvas.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
+        for p in canvas.nearby(patch)
+    ]
 
 
 def _pixels(tokens: Tensor, factor: int) -> Tensor:

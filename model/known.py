@@ -18,18 +18,18 @@ REACH = 0.75  # of a patch: new pixels further from known ones are left alone
 class KnownPixels(Protocol):
     """Pixels that are given, anywhere on a grid."""
 
-    def window(self, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def window(self, frame: int, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Pixels [h, w, 3] of a box, sensibly continued where they are not known, and [h, w] where they are."""
 
 
-def window(known: KnownPixels, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
+def window(known: KnownPixels, frame: int, box: Box, device: torch.device) -> tuple[Tensor, Tensor]:
     """The same as pixels [3, h, w] in [-1, 1] and a mask [h, w] bool."""
-    pixels, mask = known.window(box)
+    pixels, mask = known.window(frame, box)
     scaled = torch.from_numpy(pixels).to(device).permute(2, 0, 1).float() / 127.5 - 1
     return scaled, torch.from_numpy(mask).to(device)
 
 
-def known_tokens(tokenizer: Tokenizer, known: KnownPixels, box: Box) -> tuple[Tensor, Tensor]:
+def known_tokens(tokenizer: Tokenizer, known: KnownPixels, frame: int, box: Box) -> tuple[Tensor, Tensor]:
     """Tokens [h, w] int64 of a box of the grid, and [h, w] bool where all pixels of a token are known.
 
     One shape for all patches, with all around that a token depends on, so that a patch's tokens do not depend on what
@@ -38,11 +38,13 @@ def known_tokens(tokenizer: Tokenizer, known: KnownPixels, box: Box) -> tuple[Te
     config, factor = tokenizer.config, tokenizer.config.factor
     halo = factor * (config.encoder_blocks[1] + math.ceil(config.encoder_blocks[0] * 4 / factor))
     device = next(tokenizer.parameters()).device
-    pixels, mask = window(known, grown(box, halo), device)
+    pixels, mask = window(known, frame, grown(box, halo), device)
     inner = slice(halo, -halo)
+    fixed = -F.max_pool2d(-mask[None, inner, inner].float(), factor)[0] > 0
+    if not fixed.any():  # as everywhere but in the first frame of a film
+        return torch.zeros(fixed.shape, dtype=torch.long, device=device), fixed
     tokens = tokenizer.encode(pixels[None])[0]
     edge = halo // factor
-    fixed = -F.max_pool2d(-mask[None, inner, inner].float(), factor)[0] > 0
     return tokens[edge:-edge, edge:-edge], fixed
 
 

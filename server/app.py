@@ -19,7 +19,7 @@ from server.feeds import Feeds
 from server.gateway import Gateway
 from server.metrics import Metrics
 from server.middleware import Gate
-from server.routes import events, generate, jobs, plan, service
+from server.routes import events, films, generate, groups, jobs, plan, service
 
 _STATIC = Path(__file__).parent / "static"
 _DESCRIPTION = """Draws pictures of any size from a prompt, patch by patch, and streams each patch as soon as it exists.
@@ -43,7 +43,7 @@ def create_app(settings: GatewaySettings, broker: Broker, store: ResultStore) ->
         redirect_slashes=False,
     )
     app.state.gateway = Gateway(settings, broker, store, feeds, metrics)
-    for module in (generate, plan, jobs, events, service):
+    for module in (generate, plan, jobs, films, groups, events, service):
         app.include_router(module.router)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

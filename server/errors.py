@@ -6,7 +6,13 @@ NuwaError (jobs/errors.py)  and the gateway's own:
  +- MalformedCursor         Last-Event-ID is not an id of this event log
  +- MalformedForm           a body of multipart/form-data that is none
  +- InvalidRequest          fields are wrong: carries a pointer, a message and a limit for each
+ +- GroupNotFound           no group has this id, or one of its jobs has expired
+ +- IdempotencyKeyReused    the key came with another request before
  +- PatchNotFound           the patch does not exist (yet), or no version of it has this hash
+ +- NoGivenPicture          no picture came with the job's request
+ +- NoFilm                  the job draws a picture
+ +- FrameNotFound           the film has no such frame (yet)
+ +- FilmNotBegun            the first frame is not complete yet
  +- ResultNotReady          the job has not ended yet
  +- ResultGone              the job ended without a result, or its file has been removed
 """
@@ -65,10 +71,46 @@ class InvalidRequest(NuwaError):
         self.code = code
 
 
+class GroupNotFound(NuwaError):
+    """No group has this id, or one of its jobs has expired."""
+
+    code = "group_not_found"
+
+
+class IdempotencyKeyReused(NuwaError):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
 class PatchNotFound(NuwaError):
     """The patch does not exist (yet), or no version of it has this hash."""
 
     code = "patch_not_found"
+
+
+class NoGivenPicture(NuwaError):
+    """No picture came with the job's request."""
+
+    code = "no_given_picture"
+
+
+class NoFilm(NuwaError):
+    """The job draws a picture."""
+
+    code = "no_film"
+
+
+class FrameNotFound(NuwaError):
+    """The film has no such frame (yet)."""
+
+    code = "frame_not_found"
+
+
+class FilmNotBegun(NuwaError):
+    """The first frame is not complete yet."""
+
+    code = "film_not_begun"
 
 
 class ResultNotReady(NuwaError):
@@ -100,11 +142,17 @@ STATUS_OF: dict[type[NuwaError], int] = {
     MalformedCursor: 400,
     MalformedForm: 400,
     JobNotFound: 404,
+    GroupNotFound: 404,
     PatchNotFound: 404,
+    NoGivenPicture: 404,
+    NoFilm: 404,
+    FrameNotFound: 404,
     LeaseLost: 409,
+    FilmNotBegun: 409,
     ResultNotReady: 409,
     ResultGone: 410,
     InvalidRequest: 422,
+    IdempotencyKeyReused: 422,
     UnknownModel: 422,
     QueueFull: 429,
     BrokerUnavailable: 503,
@@ -118,7 +166,7 @@ _CODE_OF_STATUS = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
-_RETRY_LATER = (ResultNotReady, QueueFull, BrokerUnavailable, NoWorker, NotReady)
+_RETRY_LATER = (FilmNotBegun, ResultNotReady, QueueFull, BrokerUnavailable, NoWorker, NotReady)
 
 
 def body_too_large(limit_bytes: int) -> HTTPException:
@@ -216,6 +264,7 @@ _EXAMPLES = {
     410: ("result_gone", "The job was canceled; it has no result."),
     413: ("body_too_large", "The body must be at most 8388608 bytes."),
     415: ("unsupported_media_type", "The body must be JSON, with Content-Type: application/json."),
+    416: ("range_not_satisfiable", "The range begins beyond the end of the file."),
     422: ("invalid_request", "width must be at most 65536 (got 1000000000)"),
     429: ("queue_full", "1000 jobs are waiting already"),
     503: ("broker_unavailable", "Redis does not answer."),

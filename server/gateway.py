@@ -37,7 +37,7 @@ def _gateway(request: Request) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
 
 
-def _job_id(job_id: str) -> str:
+def known_id(job_id: str) -> str:
     """Keeps everything that cannot be an id away from Redis and from file names."""
     try:
         return check_job_id(job_id)
@@ -46,4 +46,4 @@ def _job_id(job_id: str) -> str:
 
 
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
-JobId = Annotated[str, Depends(_job_id)]
+JobId = Annotated[str, Depends(known_id)]

@@ -3,12 +3,17 @@
 import unicodedata
 from collections.abc import Sequence
 
+from canvas.grid import Extent
+from canvas.plan import pages_needed
 from jobs.errors import UnknownModel
-from jobs.job import ModelInfo
-from jobs.request import GenerateRequest, OrderName, Task
+from jobs.job import Job, ModelInfo
+from jobs.request import FILM_TASKS, GenerateRequest, OrderName
 from server.errors import InvalidRequest, NoWorker
 from server.wording import FieldError, field_error
 
+# Of a film: what H.264 holds at level 5.2, the highest that players can be expected to know.
+FILM_SIDE_MAX_PX = 8192
+FRAME_MAX_PIXELS = 4096 * 2304
 _ALLOWED_CONTROLS = frozenset("\t\n\r")
 
 
@@ -28,12 +33,10 @@ def choose_model(models: Sequence[ModelInfo], name: str | None, default: str | N
     return known[name]
 
 
-def check(request: GenerateRequest, model: ModelInfo, max_pixels: int) -> None:
+def check(request: GenerateRequest, model: ModelInfo, max_pixels: int, max_frames: int) -> None:
     """Raises InvalidRequest naming every field that this model or this gateway cannot serve."""
-    errors = [*_size_errors(request, max_pixels), *_prompt_errors(request.prompt)]
-    if request.resolved_task in (Task.IMAGE_ANIMATION, Task.TEXT_TO_VIDEO):
-        rule = f"cannot be {request.resolved_task}: this server's model does not make films yet"
-        errors.append(field_error("task", rule))
+    beyond = _film_errors(request, model, max_frames) if request.resolved_task in FILM_TASKS else []
+    errors = [*(beyond or _size_errors(request, max_pixels)), *_prompt_errors(request.prompt)]
     if request.order is not OrderName.AUTO and request.order.value not in model.orders:
         rule = f"must be auto or one that model {model.name} was trained on: {', '.join(model.orders)}"
         errors.append(field_error("order", rule, request.order.value, ["auto", *model.orders]))
@@ -41,11 +44,57 @@ def check(request: GenerateRequest, model: ModelInfo, max_pixels: int) -> None:
         raise InvalidRequest(*errors)
 
 
+def check_candidates(request: GenerateRequest, most: int) -> None:
+    """Raises InvalidRequest when more pictures of the request are wanted than this gateway grants."""
+    if request.n > most:
+        raise InvalidRequest(field_error("n", f"must be at most {most}", request.n, most))
+
+
+def pages_of(job: Job, model: ModelInfo) -> int | None:
+    """Most pages of the context pool that a job holds at once; None where no worker has told enough to know."""
+    if model.slots is None:
+        return None
+    # With classifier-free guidance there is a second branch, without the prompt.
+    is_guided = job.request.prompt is not None and job.request.sampling.cfg_scale != 1
+    return pages_needed(job.plan(Extent(*model.extent)), model.slots) * (model.guided_pages if is_guided else 1)
+
+
+def check_pool(job: Job, model: ModelInfo) -> None:
+    """Raises InvalidRequest for a film whose frames are larger than what a worker can look back at."""
+    pages = pages_of(job, model) if job.is_film else None
+    if pages is not None and model.pool_pages is not None and pages > model.pool_pages:
+        size = f"{job.request.width} x {job.request.height}"
+        rule = (
+            f"times height must be less for a film: {size} takes {pages} pages of the worker's context pool, which has "
+            f"{model.pool_pages}"
+        )
+        raise InvalidRequest(field_error("width", rule, limit=model.pool_pages))
+
+
+def _film_errors(request: GenerateRequest, model: ModelInfo, max_frames: int) -> list[FieldError]:
+    errors = []
+    if model.extent[0] == 0:
+        rule = f"cannot be {request.resolved_task}: model {model.name} looks at no frame but its own, so makes no films"
+        errors.append(field_error("task", rule))
+    if request.frames is not None and request.frames > max_frames:
+        errors.append(field_error("frames", f"must be at most {max_frames}", request.frames, max_frames))
+    for name, side in (("width", request.width), ("height", request.height)):
+        if side > FILM_SIDE_MAX_PX:
+            errors.append(field_error(name, f"must be at most {FILM_SIDE_MAX_PX} for a film", side, FILM_SIDE_MAX_PX))
+    if request.width * request.height > FRAME_MAX_PIXELS:
+        rule = f"times height must be at most {FRAME_MAX_PIXELS} pixels for a film"
+        errors.append(field_error("width", rule, request.width * request.height, FRAME_MAX_PIXELS))
+    return errors
+
+
 def _size_errors(request: GenerateRequest, max_pixels: int) -> list[FieldError]:
-    pixels = request.width * request.height
+    pixels = request.width * request.height * (request.frames or 1)
     if pixels <= max_pixels:
         return []
     size = f"{request.width} x {request.height} = {pixels}"
+    if request.frames is not None:
+        rule = f"times width times height must be at most {max_pixels} pixels (got {request.frames} x {size})"
+        return [field_error("frames", rule, limit=max_pixels)]
     if request.extend is not None:
         rule = f"must make a picture of at most {max_pixels} pixels (got {size})"
         return [field_error("extend", rule, limit=max_pixels)]

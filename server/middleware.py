@@ -21,10 +21,11 @@ TAKE_PICTURES = ("/generate", "/plan")
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 
-# The page: own files only; img-src for patches that arrive inside events and for pictures kept by the browser.
+# The page: own files only; img-src for patches that arrive inside events and for pictures kept by the browser,
+# media-src for films that play while they grow (MediaSource).
 PAGE_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
 )
 # FastAPI's API browser: one inline script, and Swagger UI from the address that FastAPI names.
 DOCS_POLICY = (

@@ -8,39 +8,88 @@ from datetime import UTC, datetime
 
 from canvas.controller import choose_orders
 from canvas.grid import Extent
-from jobs.job import Job, ModelInfo, layout_of
-from jobs.request import SEED_MAX, SIDE_MAX_PX, Extend, GenerateRequest, OrderName, Task
-from server.errors import InvalidRequest
-from server.gateway import Gateway
-from server.limits import check, choose_model
+from jobs.job import Candidate, Job, ModelInfo, candidate_id, layout_of
+from jobs.request import FILM_TASKS, FPS, FRAMES, SEED_MAX, SIDE_MAX_PX, Extend, GenerateRequest, OrderName, Task
+from server.errors import FrameNotFound, InvalidRequest, ResultGone
+from server.files import no_longer_kept, result_file
+from server.films import frame_png
+from server.gateway import Gateway, known_id
+from server.idempotency import Claim
+from server.limits import check, check_candidates, check_pool, choose_model
 from server.uploads import GIVEN_MAX_PIXELS, GivenPicture, Upload, from_base64, read_picture
 from server.wording import FieldError, field_error
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job that can be submitted, the model that will draw it, and the picture that it extends."""
+    """What can be submitted: a job, or the candidates of a group; the model that draws, and the picture to extend."""
 
-    job: Job
+    jobs: tuple[Job, ...]
     model: ModelInfo
     picture: GivenPicture | None
 
+    @property
+    def job(self) -> Job:
+        """The only one, or the first candidate: all differ in their seeds alone."""
+        return self.jobs[0]
 
-async def prepare(gateway: Gateway, wanted: GenerateRequest, upload: Upload | None) -> Prepared:
-    """Check everything and choose what was left open. Raises InvalidRequest, NoWorker, BrokerUnavailable."""
+
+async def prepare(
+    gateway: Gateway, wanted: GenerateRequest, upload: Upload | None, claimed: Claim | None = None
+) -> Prepared:
+    """Check everything and choose what was left open.
+
+    Raises InvalidRequest, NoWorker, BrokerUnavailable; JobNotFound, ResultNotReady of a job to go on from.
+    """
     model = choose_model(await gateway.models(), wanted.model, gateway.settings.default_model)
-    wanted, upload = _with_upload(wanted, upload)
-    max_pixels = gateway.settings.max_pixels
-    if wanted.resolved_task is not Task.IMAGE_OUTPAINTING:
-        check(wanted, model, max_pixels)
-        return Prepared(_fixed(wanted, model, None), model, None)
+    check_candidates(wanted, gateway.settings.max_candidates)
+    wanted, upload = _with_upload(_with_guidance(wanted), upload)
+    wanted = _with_length(wanted)
+    limits = gateway.settings.max_pixels, gateway.settings.max_frames
+    if wanted.resolved_task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
+        check(wanted, model, *limits)
+        return Prepared(_jobs(_fixed(wanted, model, None), claimed), model, None)
+    picture = await _given(gateway, wanted, upload)
+    to_place = place_first if wanted.resolved_task is Task.IMAGE_ANIMATION else place
+    request, given = to_place(wanted, picture.width, picture.height)
+    check(request, model, *limits)
+    return Prepared(_jobs(_fixed(request, model, given), claimed), model, picture)
+
+
+async def _given(gateway: Gateway, wanted: GenerateRequest, upload: Upload | None) -> GivenPicture:
+    """The picture to go on from: one that was sent, or that of a finished job."""
+    max_pixels = min(gateway.settings.max_pixels, GIVEN_MAX_PIXELS)
+    if wanted.job is not None:
+        return await _drawn(gateway, wanted.job, max_pixels, wanted.resolved_task is Task.IMAGE_ANIMATION)
     if upload is None:
-        raise InvalidRequest(field_error("image", f"is required for task {Task.IMAGE_OUTPAINTING}"))
+        raise InvalidRequest(field_error("image", f"is required for task {wanted.resolved_task}"))
     async with gateway.converting:
-        picture = await asyncio.to_thread(read_picture, upload, min(max_pixels, GIVEN_MAX_PIXELS))
-    request, given = place(wanted, picture.width, picture.height)
-    check(request, model, max_pixels)
-    return Prepared(_fixed(request, model, given), model, picture)
+        return await asyncio.to_thread(read_picture, upload, max_pixels)
+
+
+async def _drawn(gateway: Gateway, job_id: str, max_pixels: int, is_first: bool) -> GivenPicture:
+    """The result of another job; of a film its last frame, if it is to be the first of another one.
+
+    Raises JobNotFound, ResultNotReady, InvalidRequest.
+    """
+    state = await gateway.broker.state(known_id(job_id))
+    source = state.job.request
+    if state.job.is_film and not is_first:
+        raise InvalidRequest(field_error("job", "must be that of a picture (got that of a film)"))
+    if source.width * source.height > max_pixels:
+        rule = f"must hold at most {max_pixels} pixels (got {source.width} x {source.height})"
+        raise InvalidRequest(field_error("job", rule, limit=max_pixels))
+    try:
+        path, _ = await result_file(gateway, state)
+        async with gateway.converting:
+            if state.job.is_film:
+                png = await frame_png(gateway.broker, state.job, state.job.layout.grid.frames - 1)
+            else:
+                png = await asyncio.to_thread(path.read_bytes)
+            return GivenPicture(png, source.width, source.height)
+    except (ResultGone, FrameNotFound, FileNotFoundError) as error:
+        why = str(no_longer_kept()) if isinstance(error, FileNotFoundError) else str(error)
+        raise InvalidRequest(field_error("job", f"must have a picture: {why}")) from None
 
 
 def place(wanted: GenerateRequest, width: int, height: int) -> tuple[GenerateRequest, tuple[int, int, int, int]]:
@@ -74,6 +123,19 @@ def place(wanted: GenerateRequest, width: int, height: int) -> tuple[GenerateReq
     return request, (left, top, left + width, top + height)
 
 
+def place_first(wanted: GenerateRequest, width: int, height: int) -> tuple[GenerateRequest, tuple[int, int, int, int]]:
+    """The same for a given picture of that size that is the first frame of a film. Raises InvalidRequest."""
+    errors = [
+        field_error(name, f"must be the given picture's {own}, or be left out", getattr(wanted, name), own)
+        for name, own in (("width", width), ("height", height))
+        if name in wanted.model_fields_set and getattr(wanted, name) != own
+    ]
+    if errors:
+        raise InvalidRequest(*errors)
+    fixed = {"task": Task.IMAGE_ANIMATION, "image": None, "width": width, "height": height}
+    return wanted.model_copy(update=fixed), (0, 0, width, height)
+
+
 def _repainted(wanted: GenerateRequest, width: int, height: int) -> tuple[GenerateRequest, tuple[int, int, int, int]]:
     area = wanted.repaint
     assert area is not None
@@ -102,12 +164,33 @@ def _with_upload(wanted: GenerateRequest, upload: Upload | None) -> tuple[Genera
     """The picture from wherever it was sent; one without a task makes it image_outpainting."""
     if upload is None:
         return wanted, None if wanted.image is None else from_base64(wanted.image)
+    if wanted.job is not None:
+        raise InvalidRequest(field_error("job", "must be left out where an image is sent"))
     if wanted.image is not None:
         raise InvalidRequest(field_error("image", "must be sent once: as a part of the form, or in base64"))
-    task = Task.IMAGE_OUTPAINTING if wanted.task is None else wanted.task
-    if task in (Task.UNCONDITIONAL_IMAGE, Task.TEXT_TO_IMAGE):
+    still = Task.IMAGE_OUTPAINTING if wanted.frames is None and wanted.fps is None else Task.IMAGE_ANIMATION
+    task = still if wanted.task is None else wanted.task
+    if task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
         raise InvalidRequest(field_error("image", f"is not taken by task {task}"))
     return wanted.model_copy(update={"task": task}), upload
+
+
+def _with_length(wanted: GenerateRequest) -> GenerateRequest:
+    """A film with what it leaves open of its length. Raises InvalidRequest for one without picture or words."""
+    if wanted.resolved_task not in FILM_TASKS:
+        return wanted
+    if wanted.resolved_task is Task.TEXT_TO_VIDEO and wanted.prompt is None:
+        raise InvalidRequest(field_error("prompt", "is required for task text_to_video"))
+    fixed = {"frames": wanted.frames or FRAMES, "fps": wanted.fps or FPS}
+    return wanted.model_copy(update={"task": wanted.resolved_task, **fixed})
+
+
+def _with_guidance(wanted: GenerateRequest) -> GenerateRequest:
+    """guidance_scale under its other name."""
+    if wanted.guidance_scale is None:
+        return wanted
+    sampling = wanted.sampling.model_copy(update={"cfg_scale": wanted.guidance_scale})
+    return wanted.model_copy(update={"sampling": sampling, "guidance_scale": None})
 
 
 def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, int, int] | None) -> Job:
@@ -118,7 +201,7 @@ def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, in
         orders = choose_orders(layout, Extent(*model.extent), model.orders, forced)
     except ValueError as error:
         raise InvalidRequest(field_error("order", str(error), limit=["auto", *model.orders])) from None
-    return Job(
+    job = Job(
         id=new_job_id(),
         request=request,
         seed=secrets.randbelow(SEED_MAX + 1) if request.seed is None else request.seed,
@@ -128,6 +211,27 @@ def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, in
         created_at=datetime.now(UTC),
         given=given,
     )
+    check_pool(job, model)
+    return job
+
+
+def _jobs(job: Job, claimed: Claim | None) -> tuple[Job, ...]:
+    """The job, or the candidates of a group of which it is the pattern, under the id that a key has claimed."""
+    if claimed is not None:
+        job = job.model_copy(update={"id": claimed.id, "digest": claimed.digest})
+    count = job.request.n
+    return (job,) if count == 1 else tuple(_candidate(job, place, count) for place in range(count))
+
+
+def _candidate(job: Job, place: int, count: int) -> Job:
+    seed = (job.seed + place) % (SEED_MAX + 1)
+    own = {
+        "id": candidate_id(job.id, place),
+        "request": job.request.model_copy(update={"n": 1, "seed": seed}),
+        "seed": seed,
+        "candidate": Candidate(group=job.id, place=place, n=count),
+    }
+    return job.model_copy(update=own)
 
 
 def new_job_id() -> str:

@@ -37,6 +37,8 @@ def describe_all(faults: Iterable[Mapping[str, Any]]) -> list[FieldError]:
 
 def _describe(fault: Mapping[str, Any]) -> FieldError:
     where = list(fault["loc"][1:])  # the first part says "body" or "query"
+    if fault["type"] == "misfit":
+        return FieldError(pointer=pointer([*where, fault["ctx"]["field"]]), message=_said(fault))
     name = ".".join(_printable(str(part)) for part in where) or "the body"
     rule, limit = _rule(fault)
     shown = "" if fault["type"] in _SELF_EXPLAINING else _got(fault["input"])

@@ -1,18 +1,8 @@
-# What a landscape shows, in plain words, and which words go together.
+# Which of the things that a landscape may show (model/attributes.py) go together.
 import random
 from dataclasses import dataclass
 
-ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
-    "time_of_day": ("dawn", "morning", "noon", "sunset", "dusk", "night"),
-    "terrain": ("mountains", "hills", "dunes", "forest", "plains", "sea"),
-    "water": ("none", "lake", "sea"),
-    "trees": ("none", "firs", "broadleaf"),
-    "clouds": ("clear", "few", "many"),
-    "snow": ("none", "snow"),
-    "celestial": ("none", "sun", "moon", "crescent", "stars", "moon_and_stars", "crescent_and_stars"),
-    "season": ("spring", "summer", "autumn", "winter"),
-    "mist": ("none", "mist"),
-}
+from model.attributes import ATTRIBUTE_VALUES
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ class Engine(Protocol):
         Known pixels are only looked at; it is the caller who puts them in their place.
         """
 
+    def forget(self, job_id: str, frame: int) -> None:
+        """A frame's pixels are final: its tokens are asked for no more. Its pages stay until remove()."""
+
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
         """Give the pages of these patches back: no later patch will look at them."""
 

@@ -11,7 +11,12 @@ Besides these, a job may fail with UnknownModel (jobs/errors.py), and with code 
 
 # ruff: noqa: N818 - as in jobs/errors.py
 
+import logging
+
 from jobs.errors import NuwaError
+from jobs.events import JobFailed
+
+log = logging.getLogger("nuwa.worker")
 
 
 class PoolTooSmall(NuwaError):
@@ -40,3 +45,12 @@ class EngineFailed(NuwaError):
     @classmethod
     def because(cls, error: Exception) -> "EngineFailed":
         return cls(f"the engine failed on this job: {type(error).__name__}: {error}")
+
+
+def failure(job_id: str, error: Exception) -> JobFailed:
+    """What the job's log says of an error. Only those of our own tree speak for themselves."""
+    if isinstance(error, NuwaError):
+        log.warning("job %s fails: %s: %s", job_id, error.code, error)
+        return JobFailed(code=error.code, message=str(error))
+    log.error("job %s fails", job_id, exc_info=error)
+    return JobFailed(code=NuwaError.code, message=f"the worker met an unexpected {type(error).__name__}")

@@ -1,4 +1,7 @@
-"""KnownPixels: the picture that a caller gave, as it lies on a job's grid; what is known stays as it is."""
+"""KnownPixels: the picture that a caller gave, as it lies on a job's grid; what is known stays as it is.
+
+Of a film it is frame 0: of the others nothing is known.
+"""
 
 import io
 
@@ -27,20 +30,22 @@ class KnownPixels:
         self._known, self._unknown = layout.known, layout.unknown
         self._corner = (left + layout.origin[0], top + layout.origin[1])
 
-    def window(self, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Pixels [h, w, 3] of a box of the grid, and [h, w] which of them are known.
+    def window(self, frame: int, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Pixels [h, w, 3] of a box of the grid in a frame, and [h, w] which of them are known.
 
         The box may reach outside the grid. Where nothing is known the given pixels are mirrored.
         """
         rows = _mirrored(np.arange(box.top, box.bottom) - self._corner[1], self.pixels.shape[0])
         columns = _mirrored(np.arange(box.left, box.right) - self._corner[0], self.pixels.shape[1])
-        known = _covers(self._known, box)
+        known = _covers(self._known, box) & (frame == 0)
         if self._unknown is not None:
             known &= ~_covers(self._unknown, box)
         return self.pixels[rows[:, None], columns], known
 
-    def keep(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-        """The pixels [h, w, 3] of a box of the picture with those that are known put in their place, byte for byte."""
+    def keep(self, pixels: NDArray[np.uint8], frame: int, box: Box) -> NDArray[np.uint8]:
+        """The pixels [h, w, 3] of a box of a frame with those that are known put in their place, byte for byte."""
+        if frame > 0:
+            return pixels
         inside = _covers(self._given, box)
         if self._hole is not None:
             inside &= ~_covers(self._hole, box)

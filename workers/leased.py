@@ -1,8 +1,9 @@
 """LeasedJob: one job while this worker holds its lease, what its log says was done before, and its next events."""
 
 import hashlib
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +15,20 @@ from canvas.grid import Extent, Patch
 from canvas.plan import Plan
 from jobs.broker.base import LOG_START, Broker, Lease, NewEvent
 from jobs.errors import UnknownModel
-from jobs.events import JobResumed, JobStarted, PatchEvent, PatchRefined
+from jobs.events import Fit, FrameEvent, JobResumed, JobStarted, PatchEvent, PatchRefined
 from jobs.job import Job, ModelInfo
 from workers.bands import write_png
 from workers.engine import Pixels
 from workers.errors import ModelChanged
+from workers.film import Film
 from workers.images import decode_webp, encode_webp, how_made
 from workers.known import KnownPixels
 from workers.spool import PatchSpool
+
+log = logging.getLogger("nuwa.worker")
+
+# Rows of a picture from the top, some at a time; width, height, prompt -> how it fits the prompt (workers/scorer.py).
+Scorer = Callable[[Iterable[Pixels], int, int, str | None], Fit]
 
 
 @dataclass(eq=False)
@@ -41,13 +48,15 @@ class LeasedJob:
     started: JobStarted | None = None  # as an earlier worker logged it
     tokens: dict[Patch, bytes] = field(default_factory=dict)  # of the patches done by earlier workers
     refined: set[Patch] = field(default_factory=set)  # patches whose final pixels are in the log
+    film: Film | None = None  # of films, while they are open
+    frames_said: int = 0  # frames that are in the log
     patches_done: int = 0  # drawn or given, and logged
     is_open: bool = False  # the engine knows of it
     is_complete: bool = False  # every patch is final; only the result is left to store
     canceled: bool = False
     lost: bool = False
     _closed: bool = False
-    _writing: threading.Lock = field(default_factory=threading.Lock)  # close() waits for write_result()
+    _writing: threading.Lock = field(default_factory=threading.Lock)  # close() waits for write_result() and fit()
 
     @property
     def id(self) -> str:
@@ -66,6 +75,30 @@ class LeasedJob:
                 self.spool.place(patch, decode_webp(image))
         return [patch for patch, image in zip(patches, images, strict=True) if image is None]
 
+    def add_frame(self, frame: int) -> NewEvent | None:
+        """A frame all of whose patches are final goes into the film, and out of what is held; None when the log has it.
+
+        Every frame must come, in turn: also those that an earlier worker logged.
+        """
+        assert self.film is not None, "a frame of what is no film"
+        sha256 = self.film.add(self.spool.frame(frame))
+        self.spool.forget(frame)
+        self.tokens = {patch: tokens for patch, tokens in self.tokens.items() if patch.frame > frame}
+        self.refined = {patch for patch in self.refined if patch.frame > frame}
+        if frame < self.frames_said:
+            return None
+        total, seconds = self.plan.grid.frames, (datetime.now(UTC) - self.taken_at).total_seconds()
+        self.frames_said = frame + 1
+        event = FrameEvent(index=frame, done=frame + 1, total=total, sha256=sha256, seconds=max(0.0, seconds))
+        return NewEvent(event)
+
+    def finish_film(self) -> str:
+        """The film's files into the store; the sha256 of all its pixels. Raises ValueError when they were closed."""
+        with self._writing:
+            if self._closed or self.film is None:
+                raise ValueError("the frames are gone")
+            return self.film.finish()
+
     def write_result(self, file: IO[bytes], model: ModelInfo) -> str:
         """The picture as a PNG that says how it was made, band by band; the sha256 of its RGB rows from the top.
 
@@ -77,11 +110,25 @@ class LeasedJob:
                 raise ValueError("the pixels are gone")
             return write_png(file, layout.width, layout.height, self.spool.bands(), how_made(self.job, model))
 
+    def fit(self, scorer: Scorer | None) -> Fit | None:
+        """How a finished candidate of a group fits its prompt, None where that cannot be read.  None: nobody reads."""
+        layout = self.job.layout
+        with self._writing:
+            if scorer is None or self.job.candidate is None or self._closed:
+                return None
+            try:
+                return scorer(self.spool.bands(), layout.width, layout.height, self.job.request.prompt)
+            except Exception:  # a picture that cannot be read is a picture all the same
+                log.exception("job %s: how it fits its prompt could not be read", self.id)
+                return None
+
     def close(self) -> None:
         """Forget the pixels; waits until a result that is being written is whole."""
         with self._writing:
             self._closed = True
             self.spool.close()
+            if self.film is not None:
+                self.film.close()
 
     def opening(self, model: ModelInfo) -> NewEvent:
         """The first event of this lease: JobStarted, or JobResumed when an earlier worker logged that already."""
@@ -102,12 +149,12 @@ class LeasedJob:
         """What is seen of a patch that is known wholly."""
         assert self.known is not None, "a given patch without a given picture"
         box = self.job.layout.box(patch)
-        return self.known.keep(np.zeros((box.bottom - box.top, box.right - box.left, 3), np.uint8), box)
+        return self.known.keep(np.zeros((box.bottom - box.top, box.right - box.left, 3), np.uint8), patch.frame, box)
 
     def _cropped(self, patch: Patch, pixels: Pixels) -> Pixels:
         """What is seen of a patch, with the known pixels in their place."""
         cropped = self.spool.crop(patch, pixels)
-        return cropped if self.known is None else self.known.keep(cropped, self.job.layout.box(patch))
+        return cropped if self.known is None else self.known.keep(cropped, patch.frame, self.job.layout.box(patch))
 
     def _patch_event(self, patch: Patch, cropped: Pixels, tokens: bytes | None, done: int) -> NewEvent:
         grid = self.plan.grid
@@ -172,6 +219,8 @@ async def _read_log(broker: Broker, leased: LeasedJob) -> None:
                         leased.tokens[patch] = logged.tokens
                 case PatchRefined(index=index):
                     leased.refined.add(grid.patch(index))
+                case FrameEvent(done=done):
+                    leased.frames_said = done
                 case _:
                     pass
         cursor = page[-1].id
@@ -192,5 +241,8 @@ def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
         columns=plan.grid.columns,
         total=len(plan.grid),
         rounds=plan.rounds,
+        frames=plan.grid.frames,
+        fps=job.request.fps,
         given=job.given,
+        repaint=job.request.repaint,
     )

@@ -9,7 +9,6 @@ any point.
 import asyncio
 import contextlib
 import logging
-import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,22 +19,21 @@ from typing import ParamSpec, TypeVar
 
 from canvas.grid import Patch
 from jobs.broker.base import Broker, Lease, NewEvent
-from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, NuwaError
-from jobs.events import JobCanceled, JobEvent, JobFailed, JobFinished
+from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost
+from jobs.events import JobCanceled, JobEvent, JobFinished
 from jobs.job import Job
 from jobs.store import ResultStore
 from workers.engine import Engine
-from workers.errors import EngineFailed, GivenGone
+from workers.errors import EngineFailed, GivenGone, failure
+from workers.film import Film
 from workers.known import KnownPixels, read_given
-from workers.leased import LeasedJob, open_leased
+from workers.leased import LeasedJob, Scorer, open_leased
 from workers.metrics import WorkerMetrics
+from workers.patience import FIRST_RETRY_S, answered
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
 
 log = logging.getLogger("nuwa.worker")
 
-FIRST_RETRY_S = 0.1
-LAST_RETRY_S = 5.0
-DRAIN_PATIENCE_S = 5.0  # how long a leaving worker waits for a broker that does not answer
 GIVEN_AT_ONCE = 16  # given patches logged in one turn: some 30 ms
 PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
 Params = ParamSpec("Params")
@@ -47,6 +45,7 @@ class Worker:
 
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
+    scorer: reads how candidates fit their prompt; without one they stay unread.
     """
 
     def __init__(
@@ -59,12 +58,14 @@ class Worker:
         heartbeat_s: float = 3.0,
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
         self._broker = broker
         self._store, self._workspace = store, store.workspace()
         self._engine = engine
+        self._scorer = scorer
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
         self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
@@ -143,7 +144,7 @@ class Worker:
         except (JobNotFound, BrokerUnavailable) as error:
             log.warning("job %s: let go before it began: %s", job.id, error)
         except Exception as error:
-            last = [NewEvent(_failure(job.id, error))]
+            last = [NewEvent(failure(job.id, error))]
             with contextlib.suppress(LeaseLost, BrokerUnavailable):
                 await self._answered(lambda: self._broker.append(lease, last))
         else:
@@ -155,6 +156,8 @@ class Worker:
             if leased.job.given is not None:
                 known = await asyncio.to_thread(self._read_given, leased.job)
                 await self._in_engine(leased.take_known, known)
+            if leased.job.is_film:
+                leased.film = await asyncio.to_thread(Film, leased.job, self._engine.model, self._store)
             await self._alone(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.is_open = True
@@ -267,6 +270,9 @@ class Worker:
     async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
         if leased.id in outcome.remove:
             await self._alone(self._engine.remove, leased.id, outcome.remove[leased.id])
+        if leased.film is not None:
+            for frame in outcome.frames.get(leased.id, []):
+                await self._add_frame(leased, frame)
         if leased.id in outcome.entered:
             await self._alone(self._engine.enter, leased.id, outcome.entered[leased.id])
         if leased.id in outcome.finished:
@@ -276,16 +282,27 @@ class Worker:
             self._finishing.add(finishing)
             finishing.add_done_callback(self._finishing.discard)
 
+    async def _add_frame(self, leased: LeasedJob, frame: int) -> None:
+        """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
+        while leased.unsaid and self._leased.get(leased.id) is leased:
+            await self._say_given(leased)
+        event = await self._in_engine(leased.add_frame, frame)
+        await self._append(leased, [] if event is None else [event])
+        await self._in_engine(self._engine.forget, leased.id, frame)
+
     async def _finish(self, leased: LeasedJob) -> None:
         """Store the result, then say so."""
         while leased.unsaid and self._leased.get(leased.id) is leased:
             await self._say_given(leased)
         async with self._answering_for(leased):
             sha256 = await asyncio.to_thread(self._write_result, leased)
+            fit = await asyncio.to_thread(leased.fit, self._scorer)
             seconds = max(0.0, (datetime.now(UTC) - leased.taken_at).total_seconds())
-            await self._end(leased, JobFinished(seconds=seconds, sha256=sha256), "finished")
+            await self._end(leased, JobFinished(seconds=seconds, sha256=sha256, fit=fit), "finished")
 
     def _write_result(self, leased: LeasedJob) -> str:
+        if leased.film is not None:
+            return leased.finish_film()
         with self._store.writing(leased.id) as file:
             return leased.write_result(file, self._engine.model)
 
@@ -318,10 +335,13 @@ class Worker:
             await self._fail(leased, error)
 
     async def _fail(self, leased: LeasedJob, error: Exception) -> None:
-        await self._end(leased, _failure(leased.id, error), "failed")
+        await self._end(leased, failure(leased.id, error), "failed")
 
     async def _end(self, leased: LeasedJob, event: JobEvent, how: str) -> None:
         """Append a job's last event and let go of it."""
+        if leased.film is not None and not isinstance(event, JobFinished):
+            with contextlib.suppress(OSError):
+                await self._in_engine(leased.film.cut)
         try:
             await self._append(leased, [NewEvent(event)])
         except (LeaseLost, BrokerUnavailable):
@@ -355,22 +375,8 @@ class Worker:
             await self._answered(lambda: self._broker.append(leased.lease, events))
 
     async def _answered(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Repeat a broker call until the broker answers: nothing that was made is thrown away for an outage.
-
-        While leaving, raises BrokerUnavailable after DRAIN_PATIENCE_S: another worker makes the same again.
-        """
-        clock, pause_s, deadline = asyncio.get_running_loop().time, FIRST_RETRY_S, math.inf
-        while True:
-            try:
-                return await call()
-            except BrokerUnavailable:
-                self.metrics.outages.inc()
-                if self._draining.is_set():
-                    deadline = min(deadline, clock() + DRAIN_PATIENCE_S)
-                if clock() > deadline:
-                    raise
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # jitter: workers must not return all at once
-            pause_s = min(2 * pause_s, LAST_RETRY_S)
+        """Repeat a broker call until the broker answers. Raises BrokerUnavailable only while leaving."""
+        return await answered(call, self._draining, self.metrics.outages)
 
     async def _in_engine(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
         """Run in the engine's thread, one call at a time."""
@@ -388,12 +394,3 @@ class Worker:
         except Exception as error:
             self.metrics.engine_errors.inc()
             raise EngineFailed.because(error) from error
-
-
-def _failure(job_id: str, error: Exception) -> JobFailed:
-    """What the job's log says of an error. Only those of our own tree speak for themselves."""
-    if isinstance(error, NuwaError):
-        log.warning("job %s fails: %s: %s", job_id, error.code, error)
-        return JobFailed(code=error.code, message=str(error))
-    log.error("job %s fails", job_id, exc_info=error)
-    return JobFailed(code=NuwaError.code, message=f"the worker met an unexpected {type(error).__name__}")

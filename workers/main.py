@@ -1,16 +1,20 @@
 """A worker process: settings in, engine and broker built, signals obeyed, jobs drawn. Ends by SIGTERM or SIGINT."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import signal
 import socket
 
+from jobs.broker.base import Broker
 from jobs.broker.connect import open_broker
+from jobs.errors import BrokerUnavailable, JobNotFound
 from jobs.settings import BrokerSettings, WorkerSettings, load_settings
 from jobs.store import FolderStore, ResultStore
 from workers.engine import Engine
+from workers.leased import Scorer
 from workers.loop import Worker
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.tile_engine import TileEngine
@@ -50,6 +54,15 @@ def load_engine(settings: WorkerSettings) -> Engine:
     )
 
 
+def load_scorer(settings: WorkerSettings) -> Scorer | None:
+    """What reads candidates. The tile engine has none: its pictures show nothing, and it does without torch."""
+    if settings.engine == "tile":
+        return None
+    from workers.scorer import PictureScorer
+
+    return PictureScorer()
+
+
 async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engine: Engine) -> None:
     broker = open_broker(broker_settings)
     store = FolderStore(settings.results_folder)
@@ -62,9 +75,10 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
         max_jobs=settings.max_jobs,
         heartbeat_s=broker_settings.heartbeat_s,
         metrics=metrics,
+        scorer=load_scorer(settings),
     )
     _obey_signals(worker)
-    tidying = asyncio.create_task(_tidy(store, broker_settings.job_ttl_s))
+    tidying = asyncio.create_task(_tidy_for_ever(broker, store, broker_settings.job_ttl_s))
     with serve_metrics(metrics, METRICS_HOST, settings.metrics_port):
         log.info("worker %s serves %s with %d slots", worker.name, engine.model.name, engine.slots)
         try:
@@ -75,15 +89,27 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
     log.info("worker %s has left", worker.name)
 
 
-async def _tidy(store: ResultStore, older_than_s: float) -> None:
-    """Delete results as old as their jobs' time to live, now and every hour."""
+async def _tidy_for_ever(broker: Broker, store: ResultStore, older_than_s: float) -> None:
+    """Tidy now and every hour."""
     while True:
         try:
-            if gone := await asyncio.to_thread(store.purge, older_than_s):
-                log.info("deleted %d results past their time to live", gone)
-        except OSError as error:
-            log.warning("old results could not be deleted: %s", error)
+            if gone := await tidy(broker, store, older_than_s):
+                log.info("deleted %d pictures past their time to live", gone)
+        except (OSError, BrokerUnavailable) as error:
+            log.warning("old pictures could not be deleted: %s", error)
         await asyncio.sleep(TIDY_EVERY_S)
+
+
+async def tidy(broker: Broker, store: ResultStore, older_than_s: float) -> int:
+    """Delete pictures as old as the time to live whose jobs are gone: a job that waits longer keeps its given one.
+
+    How many there were. Raises OSError, BrokerUnavailable.
+    """
+    alive = set()
+    for job_id in await asyncio.to_thread(store.old, older_than_s):
+        with contextlib.suppress(JobNotFound):
+            alive.add((await broker.state(job_id)).job.id)
+    return await asyncio.to_thread(store.purge, older_than_s, alive)
 
 
 def _obey_signals(worker: Worker) -> None:

@@ -39,6 +39,7 @@ class Outcome:
 
     remove: dict[str, list[Patch]] = field(default_factory=dict)  # contexts no later patch will look at
     refine: dict[str, list[Patch]] = field(default_factory=dict)  # patches all of whose touching neighbours exist now
+    frames: dict[str, list[int]] = field(default_factory=dict)  # frames all of whose patches exist now, in turn
     entered: dict[str, int] = field(default_factory=dict)  # the phase that begins, its pool empty, counted from 0
     finished: list[str] = field(default_factory=list)  # jobs whose last patch this was
 
@@ -155,6 +156,8 @@ class PatchScheduler:
             outcome.remove.setdefault(walk.job_id, []).extend(remove)
         if refine:
             outcome.refine.setdefault(walk.job_id, []).extend(refine)
+        if frames := walk.take_frames():
+            outcome.frames.setdefault(walk.job_id, []).extend(frames)
         if number != walk.number and not walk.is_finished:
             outcome.entered[walk.job_id] = walk.number
         if walk.is_finished:
@@ -163,14 +166,19 @@ class PatchScheduler:
 
 
 class _Walk:
-    """One job's way through its phases. Everything is counted as it happens: no step looks at the whole grid."""
+    """One job's way through its phases. Everything is counted as it happens: no step looks at the whole grid.
+
+    Frames that are complete are forgotten, so what is held does not grow with the length of a film.
+    """
 
     def __init__(self, job_id: str, plan: Plan, pages: int, done: Collection[Patch]) -> None:
         self.job_id = job_id
         self.pages = pages
         self.plan, self.grid = plan, plan.grid
         self.logged = set(done)  # what an earlier worker drew, as far as it is not replayed yet
-        self._drawn: set[Patch] = set()
+        self._drawn: set[Patch] = set()  # but for those of frames that were taken
+        self._left_in: dict[int, int] = {}  # frames that are begun in the last phase: patches of them that are left
+        self._next_frame = 0
         self._enter(0)
 
     def _enter(self, number: int) -> None:
@@ -236,10 +244,24 @@ class _Walk:
         for context in served:
             del self._unserved[context]
         refine = [o for o in _square(patch) if o in self._drawn and self._surrounded(o)] if is_new else []
+        if self.number == len(self.plan.phases) - 1:
+            of_one = len(self._phase.region.rows) * len(self._phase.region.columns)
+            self._left_in[patch.frame] = self._left_in.get(patch.frame, of_one) - 1
         self._left -= 1
         if self._left == 0:
             self._enter(self.number + 1)
         return served, refine
+
+    def take_frames(self) -> list[int]:
+        """The frames that are complete by now, each once and in turn."""
+        taken = []
+        while self._left_in.get(self._next_frame) == 0:
+            del self._left_in[self._next_frame]
+            taken.append(self._next_frame)
+            self._next_frame += 1
+        if taken:
+            self._drawn = {patch for patch in self._drawn if patch.frame >= self._next_frame}
+        return taken
 
     def _exists(self, patch: Patch) -> bool:
         return patch in self._drawn or patch in self.plan.given

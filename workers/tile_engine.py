@@ -63,7 +63,7 @@ class TileEngine:
             patch_px=patch_px,
             patch_tokens=patch_tokens,
             codebook_size=CODEBOOK_SIZE,
-            extent=(0, 1, 1),
+            extent=(1, 1, 1),
             orders=("omega", "omega_star", "zeta", "zeta_star"),
             parameters=0,
             licence="Apache-2.0",
@@ -121,6 +121,10 @@ class TileEngine:
         scale = self.model.patch_px // m
         return coloured.repeat(scale, axis=0).repeat(scale, axis=1)
 
+    def forget(self, job_id: str, frame: int) -> None:
+        job = self._jobs[job_id]
+        job.tokens = {patch: tokens for patch, tokens in job.tokens.items() if patch.frame != frame}
+
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
         for patch in patches:
             del self._jobs[job_id].pages[patch]
@@ -140,7 +144,7 @@ class TileEngine:
         m, job = self.model.patch_tokens, self._jobs[job_id]
         if job.known is None:
             return np.zeros(m * m, np.int64), np.zeros(m * m, np.bool_)
-        pixels, known = job.known.window(job.grid.box(patch))
+        pixels, known = job.known.window(patch.frame, job.grid.box(patch))
         side = self.model.patch_px // m
         means = pixels.reshape(m, side, m, side, 3).astype(np.int64).sum(axis=(1, 3, 4)) // (3 * side * side)
         return (means * CODEBOOK_SIZE // 256).ravel(), known.reshape(m, side, m, side).all(axis=(1, 3)).ravel()

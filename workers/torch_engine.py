@@ -33,6 +33,7 @@ class TorchEngine:
         self._decoder = PatchDecoder(loaded, slots, pages)
         self.model = model_info(loaded, self._decoder)
         self._canvases: dict[str, Canvas] = {}
+        self._held: dict[str, set[Patch]] = {}  # patches in the pool
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
         return pages_needed(plan, self.slots) * (1 if _sampling(job).cfg_scale == 1 else 2)
@@ -43,12 +44,14 @@ class TorchEngine:
         self._canvases[job.id] = self._decoder.start_plan(
             job.id, plan, job.request.prompt, _sampling(job), job.seed, known
         )
+        self._held[job.id] = set()
 
     def enter(self, job_id: str, phase: int) -> None:
         self._canvases[job_id].phase = phase
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
         drawn = self._decoder.decode([(self._canvases[job_id], patch) for job_id, patch in batch])
+        self._hold(batch)
         return [tokens.cpu().numpy().astype("<u2").tobytes() for tokens in drawn]
 
     def prefill(self, batch: Sequence[tuple[str, Patch, bytes | None]]) -> None:
@@ -61,21 +64,31 @@ class TorchEngine:
                 tokens = torch.from_numpy(np.frombuffer(logged, "<u2").astype(np.int64))
             known.append((canvas, patch, tokens))
         self._decoder.prefill(known)
+        self._hold([(job_id, patch) for job_id, patch, _ in batch])
 
     def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
         pixels = self._decoder.render(self._canvases[job_id], patch, refined)
         scaled = ((pixels + 1) * 127.5).round().to(torch.uint8)
         return scaled.permute(1, 2, 0).contiguous().cpu().numpy()
 
+    def forget(self, job_id: str, frame: int) -> None:
+        canvas = self._canvases[job_id]
+        canvas.done = {patch for patch in canvas.done if patch.frame != frame}
+
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
         for patch in patches:
             self._decoder.remove(self._canvases[job_id], patch)
+            self._held[job_id].discard(patch)
 
     def finish(self, job_id: str) -> None:
         canvas = self._canvases.pop(job_id, None)
         if canvas is not None:
-            for patch in canvas.done:
+            for patch in self._held.pop(job_id):
                 self._decoder.remove(canvas, patch)
+
+    def _hold(self, batch: Sequence[tuple[str, Patch]]) -> None:
+        for job_id, patch in batch:
+            self._held[job_id].add(patch)
 
 
 def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:

@@ -64,6 +64,9 @@ class JobQueue(Protocol):
         Raises QueueFull, BrokerUnavailable.
         """
 
+    async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
+        """Accept several jobs with their totals, in this order, as submit() does: all of them, or none."""
+
     async def state(self, job_id: str) -> JobState:
         """Raises JobNotFound."""
 

@@ -22,7 +22,7 @@ Fields of nuwa:job:{id}:
   entry       its id in nuwa:queue, until the end   epoch        number of the newest lease, from 1
   worker      holder of the lease, if there is one  deliveries   how often it was taken
   fruitless   takes since the last new patch        cancel       "1" once asked to stop
-  error       message of its JobFailed              started, ended    times
+  end         JSON of its last event, at the end    started, ended    times
   last_digest, last_ids   the newest append and its entry ids, so that a repeated append is recognised
 """
 

@@ -13,12 +13,14 @@ from jobs.broker.rules import (
     check_batch,
     check_count,
     end_status,
+    error_of,
+    fit_of,
     may_change,
     parse_cursor,
     too_many_deliveries,
 )
 from jobs.errors import JobNotFound, LeaseLost, QueueFull
-from jobs.events import JobCanceled, JobEvent, JobFailed, JobQueued, PatchEvent, PatchRefined
+from jobs.events import JobCanceled, JobEvent, JobQueued, PatchEvent, PatchRefined
 from jobs.job import ENDED, Job, JobState, JobStatus, ModelInfo
 
 _POLL_S = 0.02  # how soon a waiting take() notices that the clock it was given has moved
@@ -40,7 +42,7 @@ class _Record:
     worker: str | None = None  # who holds the lease; None after release() and at the end
     lease_ends: float = 0.0
     cancel_requested: bool = False
-    error: str | None = None
+    end: JobEvent | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     expires: float | None = None
@@ -64,12 +66,16 @@ class MemoryBroker:
         self._changed = asyncio.Event()  # set, and replaced, at every change
 
     async def submit(self, job: Job, total: int) -> None:
-        if job.id in self._live_records():
-            return
-        if len(self._waiting) >= self._limits.queue_max:
-            raise QueueFull(f"{self._limits.queue_max} jobs are waiting already")
-        self._records[job.id] = _Record(job, total, log=[NewEvent(JobQueued())])
-        self._waiting.append(job.id)
+        await self.submit_all([(job, total)])
+
+    async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
+        known = self._live_records()
+        new = [(job, total) for job, total in jobs if job.id not in known]
+        if new and len(self._waiting) + len(new) > self._limits.queue_max:
+            raise QueueFull(f"{self._limits.queue_max} jobs may wait; {len(self._waiting)} do")
+        for job, total in new:
+            self._records[job.id] = _Record(job, total, log=[NewEvent(JobQueued())])
+            self._waiting.append(job.id)
         self._notify()
 
     async def state(self, job_id: str) -> JobState:
@@ -81,7 +87,8 @@ class MemoryBroker:
             patches_total=record.total,
             queue_position=self._waiting.index(job_id) if record.status is JobStatus.QUEUED else None,
             deliveries=record.deliveries,
-            error=record.error,
+            error=error_of(record.end),
+            fit=fit_of(record.end),
             started_at=record.started_at,
             ended_at=record.ended_at,
         )
@@ -257,7 +264,7 @@ class MemoryBroker:
         assert status in ENDED
         self._change(record, status)
         record.log.append(NewEvent(event))
-        record.error = event.message if isinstance(event, JobFailed) else None
+        record.end = event
         record.worker = None
         record.ended_at = self._now()
         record.expires = self._clock() + self._limits.job_ttl_s

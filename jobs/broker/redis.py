@@ -24,9 +24,18 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from jobs.broker import keys as key
 from jobs.broker import scripts
 from jobs.broker.base import DEAD_LETTERS_MAX, LOG_START, BrokerLimits, Lease, LoggedEvent, NewEvent
-from jobs.broker.rules import batch_digest, check_batch, check_count, end_status, parse_cursor, too_many_deliveries
+from jobs.broker.rules import (
+    batch_digest,
+    check_batch,
+    check_count,
+    end_status,
+    error_of,
+    fit_of,
+    parse_cursor,
+    too_many_deliveries,
+)
 from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, QueueFull
-from jobs.events import JobCanceled, JobFailed, JobQueued, PatchEvent, PatchRefined, decode_event, encode_event
+from jobs.events import JobCanceled, JobQueued, PatchEvent, PatchRefined, decode_event, encode_event
 from jobs.job import Job, JobState, JobStatus, ModelInfo
 
 _logger = logging.getLogger(__name__)
@@ -66,12 +75,16 @@ class RedisBroker:
         self._scripts: dict[str, AsyncScript] = {}
 
     async def submit(self, job: Job, total: int) -> None:
-        event = encode_event(JobQueued())
-        await self._run(scripts.SUBMIT, job.id, job.model_dump_json(), total, event, self._limits.queue_max)
+        await self.submit_all([(job, total)])
+
+    async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
+        arguments = [part for job, total in jobs for part in (job.id, job.model_dump_json(), total)]
+        await self._run(scripts.SUBMIT, encode_event(JobQueued()), self._limits.queue_max, *arguments)
 
     async def state(self, job_id: str) -> JobState:
         flat, position = await self._run(scripts.STATE, job_id)
         fields = {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+        end = decode_event(fields["end"]) if "end" in fields else None
         return JobState(
             job=Job.model_validate_json(fields["job"]),
             status=JobStatus(fields["status"].decode()),
@@ -79,7 +92,8 @@ class RedisBroker:
             patches_total=int(fields["total"]),
             queue_position=None if position < 0 else position,
             deliveries=int(fields["deliveries"]),
-            error=fields["error"].decode() if "error" in fields else None,
+            error=error_of(end),
+            fit=fit_of(end),
             started_at=_as_time(fields.get("started")),
             ended_at=_as_time(fields.get("ended")),
         )
@@ -90,7 +104,7 @@ class RedisBroker:
     async def take(self, worker: str, count: int, wait_s: float) -> list[tuple[Lease, Job]]:
         check_count(count)
         failed = too_many_deliveries(self._limits)
-        arguments = (self._lease_ms, self._limits.max_deliveries, self._ttl_ms, encode_event(failed), failed.message)
+        arguments = (self._lease_ms, self._limits.max_deliveries, self._ttl_ms, encode_event(failed))
         canceled = encode_event(JobCanceled(done=0))
         deadline = time.monotonic() + wait_s
         while True:
@@ -138,7 +152,6 @@ class RedisBroker:
         check_batch(events)
         last = events[-1].event if events else None
         status = end_status(last) if last is not None else None
-        message = last.message if isinstance(last, JobFailed) else ""
         arguments: list[str | bytes] = [part for new in events for part in _append_arguments(new)]
         ids = await self._run(
             scripts.APPEND,
@@ -148,7 +161,6 @@ class RedisBroker:
             batch_digest(lease, events),
             self._ttl_ms,
             status or "",
-            message,
             *arguments,
         )
         return [entry_id.decode() for entry_id in ids]

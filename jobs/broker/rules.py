@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from jobs.broker.base import BrokerLimits, Lease, NewEvent
-from jobs.events import TERMINAL, JobCanceled, JobEvent, JobFailed, JobFinished, encode_event
+from jobs.events import TERMINAL, Fit, JobCanceled, JobEvent, JobFailed, JobFinished, encode_event
 from jobs.job import ALLOWED_CHANGES, JobStatus
 
 _CURSOR = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
@@ -54,6 +54,16 @@ def end_status(event: JobEvent) -> JobStatus | None:
             return JobStatus.CANCELED
         case _:
             return None
+
+
+def error_of(end: JobEvent | None) -> str | None:
+    """Why a job with this last event failed, if it did."""
+    return end.message if isinstance(end, JobFailed) else None
+
+
+def fit_of(end: JobEvent | None) -> Fit | None:
+    """How a job with this last event fits its prompt, if that was read."""
+    return end.fit if isinstance(end, JobFinished) else None
 
 
 def may_change(old: JobStatus, new: JobStatus) -> bool:

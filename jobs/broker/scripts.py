@@ -75,14 +75,13 @@ local function set_status(id, status)
 end
 
 -- The only way in which a job ends. Answers the id of its last event.
-local function end_job(id, status, event, message, ttl_ms)
+local function end_job(id, status, event, ttl_ms)
   local job = job_key(id)
   set_status(id, status)
   local event_id = redis.call('XADD', log_key(id), '*', 'e', event)
   local entry = redis.call('HGET', job, 'entry')
   if entry then drop_entry(entry) end
-  redis.call('HSET', job, 'ended', now_ms())
-  if message ~= '' then redis.call('HSET', job, 'error', message) end
+  redis.call('HSET', job, 'ended', now_ms(), 'end', event)
   redis.call('HDEL', job, 'entry', 'worker', 'cancel')
   redis.call('SREM', LIVE, id)
   for _, key in ipairs({job, log_key(id), images_key(id)}) do
@@ -94,7 +93,7 @@ end
 local function cancel_now(id, template, ttl_ms)
   local event = cjson.decode(template)
   event.done = tonumber(redis.call('HGET', job_key(id), 'done'))
-  end_job(id, 'canceled', cjson.encode(event), '', ttl_ms)
+  end_job(id, 'canceled', cjson.encode(event), ttl_ms)
 end
 
 local function is_held(id, worker, epoch)
@@ -105,16 +104,22 @@ end
 
 PRELUDE = _CONSTANTS + _FUNCTIONS  # stands before every script
 
-# ARGV: job id, job JSON, total, JobQueued JSON, queue_max
+# ARGV: JobQueued JSON, queue_max; three for each job: id, job JSON, total
 SUBMIT = """
-local id, job, total, event, queue_max = unpack(ARGV)
-if redis.call('EXISTS', job_key(id)) == 1 then return 'OK' end
-if depth() >= tonumber(queue_max) then return redis.error_reply('QUEUEFULL no room') end
-redis.call('HSET', job_key(id), 'job', job, 'status', 'queued', 'total', total, 'done', 0,
-           'deliveries', 0, 'fruitless', 0, 'epoch', 0)
-enqueue(id)
-redis.call('SADD', LIVE, id)
-redis.call('XADD', log_key(id), '*', 'e', event)
+local event, queue_max = unpack(ARGV, 1, 2)
+local new = {}
+for i = 3, #ARGV, 3 do
+  if redis.call('EXISTS', job_key(ARGV[i])) == 0 then table.insert(new, i) end
+end
+if #new > 0 and depth() + #new > tonumber(queue_max) then return redis.error_reply('QUEUEFULL no room') end
+for _, i in ipairs(new) do
+  local id, job, total = unpack(ARGV, i, i + 2)
+  redis.call('HSET', job_key(id), 'job', job, 'status', 'queued', 'total', total, 'done', 0,
+             'deliveries', 0, 'fruitless', 0, 'epoch', 0)
+  enqueue(id)
+  redis.call('SADD', LIVE, id)
+  redis.call('XADD', log_key(id), '*', 'e', event)
+end
 return 'OK'
 """
 
@@ -128,10 +133,10 @@ return {fields, is_queued and position(info(fields, 'entry')) or -1}
 
 DEPTH = "return depth()"
 
-# ARGV: worker, count, lease_ms, max_deliveries, ttl_ms, JobFailed JSON, its message, JobCanceled JSON.
+# ARGV: worker, count, lease_ms, max_deliveries, ttl_ms, JobFailed JSON, JobCanceled JSON.
 # Answers the queue's newest entry id, for waiting beyond it, and for each job {job id, epoch, delivery, job JSON}.
 TAKE = """
-local worker, count, lease_ms, max_deliveries, ttl_ms, failed, message, canceled = unpack(ARGV)
+local worker, count, lease_ms, max_deliveries, ttl_ms, failed, canceled = unpack(ARGV)
 count, max_deliveries = tonumber(count), tonumber(max_deliveries)
 local taken = {}
 
@@ -144,7 +149,7 @@ local function take(entry, id)
     cancel_now(id, canceled, ttl_ms)
   elseif tonumber(known[3]) >= max_deliveries then
     redis.call('XADD', DEAD, 'MAXLEN', DEAD_LETTERS_MAX, '*', 'job', redis.call('HGET', job, 'job'))
-    end_job(id, 'failed', failed, message, ttl_ms)
+    end_job(id, 'failed', failed, ttl_ms)
   else
     set_status(id, 'running')
     redis.call('HSET', job, 'worker', worker)
@@ -227,17 +232,17 @@ if not is_held(id, worker, epoch) then return redis.error_reply('LEASELOST stale
 return redis.call('HEXISTS', job_key(id), 'cancel')
 """
 
-# ARGV: job id, worker, epoch, digest, ttl_ms, status that the last event ends the job with or '', message of a failure;
+# ARGV: job id, worker, epoch, digest, ttl_ms, status that the last event ends the job with or '';
 # six for each event: JSON, '1' for a new patch, '1' where there are tokens, tokens, field of the image or '', image.
 APPEND = """
-local id, worker, epoch, digest, ttl_ms, status, message = unpack(ARGV, 1, 7)
+local id, worker, epoch, digest, ttl_ms, status = unpack(ARGV, 1, 6)
 local job = job_key(id)
 local last = redis.call('HMGET', job, 'last_digest', 'last_ids', 'ended')
 local held = is_held(id, worker, epoch)
 if last[1] == digest and (held or last[3]) then return cjson.decode(last[2]) end
 if not held then return redis.error_reply('LEASELOST stale epoch') end
 local ids = {}
-for i = 8, #ARGV, 6 do
+for i = 7, #ARGV, 6 do
   local event, is_patch, has_tokens, tokens, field, image = unpack(ARGV, i, i + 5)
   if field ~= '' then redis.call('HSET', images_key(id), field, image) end
   if is_patch == '1' then
@@ -246,7 +251,7 @@ for i = 8, #ARGV, 6 do
   end
   local event_id
   if status ~= '' and i + 6 > #ARGV then
-    event_id = end_job(id, status, event, message, ttl_ms)
+    event_id = end_job(id, status, event, ttl_ms)
   elseif has_tokens == '1' then
     event_id = redis.call('XADD', log_key(id), '*', 'e', event, 't', tokens)
   else

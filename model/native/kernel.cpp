@@ -1,12 +1,13 @@
 // All tokens of a batch of patches and their states in one call, for x86 with AVX2, FMA and F16C.
 //
 // Arithmetic is in 32 bits; weights, keys and values are stored in 16. Every number is one chain of operations whose
-// order depends on the row alone, never on how many rows there are: rows are bit-identical whatever is decoded beside
-// them, and a known token leaves the same states as one that was drawn. For the same reason the compiler must neither
-// contract nor reorder (-ffp-contract=off, no -ffast-math).
+// order depends on its row and position alone, never on how many rows there are or how many positions are computed at
+// once: rows are bit-identical whatever is decoded beside them, and known tokens, which take one pass, leave the same
+// states as tokens that were drawn one by one. For the same reason the compiler must neither contract nor reorder
+// (-ffp-contract=off, no -ffast-math).
 //
-// A matrix [K, N] is kept as N / 8 panels [K][8], so that a product reads memory once, from front to back. Weights,
-// keys (K = head size, N = keys) and values (K = keys, N = head size) all have this form, and one product serves all.
+// What a row looks at is never copied together: it reads words, then the pool's pages of nearby patches, then its own
+// page, where they are. A page's keys are turned to its patch's offset by turning the query the other way.
 
 #include <immintrin.h>
 
@@ -19,32 +20,43 @@
 using half = uint16_t;
 using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
+constexpr int64_t MOST_HEADS = 128;
+constexpr int64_t AHEAD = 1024;  // numbers: how far ahead of one row's products memory is fetched
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
-// What step.py hands over; the same fields in the same order. R rows, n slots, S words and nearby tokens, M tokens a
-// patch.
+// What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
+//
+// Keys of n tokens are [H, d, n] and values [H, n, d], n a multiple of 8.
+
+struct Row {  // a patch with its prompt, or with none
+    const float* conditions;                                   // [M + 1, D]
+    const float *cos_target, *sin_target, *cos_own, *sin_own;  // [M + 1, d / 2]
+    const half* words;                                         // [L] keys, then values, of F tokens
+    half* front;                                               // room for the same, and the begin token after the words
+    int64_t room, seen;                                        // F, and how many of them are words
+    int64_t page, nearby;                                      // its own page, and how many others it looks at
+    const int64_t* pages;                                      // those [K]
+    const float *cos_back, *sin_back;                          // [K, d / 2]: by minus the offsets of their patches
+};
+
+struct Slot {                          // a patch: one row, or two with guidance, the one with the prompt first
+    int64_t row, guided;
+    double scale, temperature, top_k, top_p;
+    const double* noise;               // [M]
+    const int64_t* known;              // [M], -1 where a token is to be drawn
+    int64_t* drawn;                    // [M], the result
+    float* trace;                      // [M, V] guided logits where drawn, or null
+};
+
 struct Batch {
-    int64_t rows, slots, width, depth, heads, vocabulary, steps;
-    int64_t context_rows, context;      // C and S, of which `seen` says which a row looks at
-    int64_t capacity;                   // tokens that `keys` and `values` have room for: S + M + 1, in whole panels
-    const half *qkv, *out, *up, *down;  // panels of all layers, one after another
-    const half* head;
-    const float *norm1, *q_norm, *k_norm, *norm2, *norm;  // gains
+    int64_t width, depth, heads, vocabulary, steps;
+    const half *qkv, *out, *up, *down, *head;             // panels of all layers, one after another
+    const float *norm1, *q_norm, *k_norm, *norm2, *norm;  // gains; q_norm holds the attention's scale too
     const float *begin, *table;                           // [D], [V, D]
-    const int64_t* source;                                // [R]: which of the rows C below is this one's
-    const float *context_keys, *context_values;           // [L, C, H, S, d]
-    const uint8_t* seen;                                  // [C, S]
-    const float* conditions;                              // [C, M + 1, D]
-    const float *cos_target, *sin_target, *cos_own, *sin_own;  // [C, M + 1, d / 2]
-    const int64_t *slot_of, *conditional, *unconditional;      // [R], [n], [n]: row, or -1 without guidance
-    const float* scale;                                        // [n]
-    const double *temperature, *top_k, *top_p;                 // [n]
-    const double* noise;                                       // [n, M]
-    half *keys, *values;                                       // room for R * L * H * capacity * d each
-    const int64_t* known;                                      // [n, M], -1 where a token is to be drawn
-    int64_t* drawn;                                            // [n, M], the result
-    half *own_keys, *own_values;                               // [L, C, H, M, d], the states of those tokens
-    float* trace;                                              // [n, M, V] guided logits where drawn, or null
+    int64_t slots, together, pages;                      // together: slots that step side by side
+    const Slot* slot;
+    const Row* row;
+    half* pool;                                           // [L, pages] keys, then values, of M tokens
 };
 
 static inline vec load(const float* p) { return _mm256_loadu_ps(p); }
@@ -62,8 +74,9 @@ static inline float sum(vec v) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// e^x to 2 ulp for x <= 88; 0 in effect below -87. Source: Cephes expf.
+// e^x to 2 ulp for x <= 88; 0 below -87. Source: Cephes expf.
 static inline vec exponential(vec x) {
+    const vec counts = _mm256_cmp_ps(x, all(-87.0f), _CMP_GT_OQ);
     x = _mm256_max_ps(_mm256_min_ps(x, all(88.0f)), all(-87.0f));
     vec n = _mm256_round_ps(x * all(1.44269504f), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     vec r = fma(n, all(2.12194440e-4f), fma(n, all(-0.693359375f), x));
@@ -72,7 +85,7 @@ static inline vec exponential(vec x) {
         p = fma(p, r, all(c));
     p = fma(p, r * r, r + all(1.0f));
     __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return p * _mm256_castsi256_ps(power);
+    return _mm256_and_ps(p * _mm256_castsi256_ps(power), counts);
 }
 
 // x / 2 (1 + erf(x / sqrt 2)), erf to 1.5e-7. Source: Abramowitz and Stegun, 7.1.26.
@@ -85,25 +98,61 @@ static inline vec gelu(vec x) {
     return all(0.5f) * (x + _mm256_andnot_ps(all(-0.0f), x) * erf);
 }
 
-// out [R, 8 C] = (add ? out : 0) + x [R, K] * C panels; one chain of additions over K for every number.
+// Where a matrix of halves lies: row k begins at k * row; of a row, vectors 2 i and 2 i + 1 at i * pair.
+struct Form {
+    int64_t row, pair;
+};
+
+// Memory that is read soon. Products are bound by arithmetic, attention by memory: so products fetch, a little with each
+// step, what the next attention reads.
+struct Soon {
+    struct Piece {
+        const char* at;
+        int64_t bytes;
+    };
+    std::vector<Piece> pieces;
+    size_t next = 0;
+    int64_t pace = 0;  // bytes a step
+
+    // Where the next `steps` steps may fetch; stride: how far each is from the one before.
+    const char* take(int64_t steps, int64_t& stride) {
+        if (next == pieces.size()) return nullptr;
+        Piece& piece = pieces[next];
+        const char* at = piece.at;
+        stride = std::min(pace, (piece.bytes + steps - 1) / steps);
+        piece.at += stride * steps, piece.bytes -= stride * steps;
+        next += piece.bytes <= 0;
+        return at;
+    }
+};
+
+// out [R, 8 C] = (add ? out : 0) + x [R, K] * w [K, 8 C]; one chain of additions over K for every number.
 template <int R, int C>
-static void tile(const float* x, int64_t ldx, const half* w, int64_t panel, int64_t K, float* out, int64_t ldo,
-                 bool add) {
+static void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo, bool add,
+                 Soon* soon = nullptr) {
+    int64_t stride = 0;
+    const char* fetched = soon ? soon->take(K, stride) : nullptr;
     vec acc[R][C];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int c = 0; c < C; c++) acc[r][c] = add ? load(out + r * ldo + c * W) : _mm256_setzero_ps();
-    for (int64_t k = 0; k < K; k++) {
+    for (int64_t k = 0; k < K; k++, w += form.row) {
+        if constexpr (R > 3) _mm_prefetch(fetched + k * stride, _MM_HINT_T1);  // with fewer rows there is no time to
+        if constexpr (R == 1) {
+            _mm_prefetch((const char*)(w + AHEAD), _MM_HINT_T0);
+            if constexpr (C > 4) _mm_prefetch((const char*)(w + AHEAD + 4 * W), _MM_HINT_T0);
+        } else  // the next panels, which the processor does not foresee in time
+            UNROLL for (int c = 0; c < C; c += 2) _mm_prefetch((const char*)(w + (C + c) / 2 * form.pair), _MM_HINT_T0);
         // Whichever are fewer, numbers of x or weights, wait in registers for the others.
         if constexpr (R <= C) {
             vec a[R];
             UNROLL for (int r = 0; r < R; r++) a[r] = _mm256_broadcast_ss(x + r * ldx + k);
             UNROLL for (int c = 0; c < C; c++) {
-                vec b = widen(w + c * panel + k * W);
+                vec b = widen(w + c / 2 * form.pair + c % 2 * W);
                 UNROLL for (int r = 0; r < R; r++) acc[r][c] = fma(a[r], b, acc[r][c]);
             }
         } else {
             vec b[C];
-            UNROLL for (int c = 0; c < C; c++) b[c] = widen(w + c * panel + k * W);
+            UNROLL for (int c = 0; c < C; c++) b[c] = widen(w + c / 2 * form.pair + c % 2 * W);
             UNROLL for (int r = 0; r < R; r++) {
                 vec a = _mm256_broadcast_ss(x + r * ldx + k);
                 UNROLL for (int c = 0; c < C; c++) acc[r][c] = fma(a, b[c], acc[r][c]);
@@ -113,27 +162,27 @@ static void tile(const float* x, int64_t ldx, const half* w, int64_t panel, int6
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) store(out + r * ldo + c * W, acc[r][c]);
 }
 
-// The same for 1 to C panels, as many as are left.
+// The same for 1 to C vectors, as many as are left.
 template <int R, int C>
-static void tiles(const float* x, int64_t ldx, const half* w, int64_t panel, int64_t K, int64_t panels, float* out,
-                  int64_t ldo, bool add) {
+static void tiles(const float* x, int64_t ldx, const half* w, Form form, int64_t K, int64_t vectors, float* out,
+                  int64_t ldo, bool add, Soon* soon = nullptr) {
     if constexpr (C > 1)
-        if (panels < C) return tiles<R, C - 1>(x, ldx, w, panel, K, panels, out, ldo, add);
-    tile<R, C>(x, ldx, w, panel, K, out, ldo, add);
+        if (vectors < C) return tiles<R, C - 1>(x, ldx, w, form, K, vectors, out, ldo, add, soon);
+    tile<R, C>(x, ldx, w, form, K, out, ldo, add, soon);
 }
 
-// out [rows, 8 panels] = (add ? out : 0) + x [rows, K] * w. panel: numbers from one panel to the next.
-static void multiply(const float* x, int64_t ldx, int64_t rows, const half* w, int64_t panel, int64_t K,
-                     int64_t panels, float* out, int64_t ldo, bool add = false) {
+// out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / 16, K, 16].
+static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add,
+                     Soon* soon) {
+    const Form form = {2 * W, 2 * W * K};
     const int64_t blocks = (rows + 5) / 6, least = rows / blocks, longer = rows % blocks;  // of 4 to 6 rows, if any
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : 2;  // enough chains to hide the latency of an addition
-    for (int64_t p = 0; p < panels; p += C) {
-        const int64_t n = std::min(C, panels - p);
-        int64_t r = 0;
-        for (int64_t block = 0; block < blocks; block++) {
+    for (int64_t n = 0; n < N; n += C * W) {
+        const int64_t vectors = std::min(C, (N - n) / W);
+        for (int64_t block = 0, r = 0; block < blocks; block++) {
             const int64_t height = least + (block < longer);
             auto run = [&](auto kernel) {
-                kernel(x + r * ldx, ldx, w + p * panel, panel, K, n, out + r * ldo + p * W, ldo, add);
+                kernel(x + r * K, K, w + n * K, form, K, vectors, out + r * N + n, N, add, soon);
             };
             switch (height) {
                 case 1: run(tiles<1, 8>); break;
@@ -161,164 +210,307 @@ static void normalize(const float* x, const float* gain, int64_t n, float* out) 
     for (int64_t i = 0; i < n; i += W) store(out + i, (load(x + i) - mean) * scale * load(gain + i));
 }
 
-static void rotate(float* x, const float* cos, const float* sin, int64_t pairs) {
-    for (int64_t i = 0; i < pairs; i++) {
-        const float a = x[i], b = x[i + pairs];
-        x[i] = a * cos[i] - b * sin[i];
-        x[i + pairs] = a * sin[i] + b * cos[i];
+// to [d] = x [d] turned; d / 2 a multiple of 8. May be in place.
+static void turn(const float* x, const float* cos, const float* sin, int64_t d, float* to) {
+    for (int64_t i = 0; i < d / 2; i += W) {
+        const vec a = load(x + i), b = load(x + d / 2 + i), c = load(cos + i), s = load(sin + i);
+        store(to + i, a * c - b * s);
+        store(to + d / 2 + i, a * s + b * c);
     }
 }
 
-// Puts key and value number j of one head into their panels.
-static void remember(const float* k, const float* v, int64_t j, int64_t dim, int64_t capacity, half* keys,
-                     half* values) {
-    for (int64_t i = 0; i < dim; i += W) {
-        half part[W];
-        narrow(k + i, part);
-        for (int64_t c = 0; c < W; c++) keys[(j / W * dim + i + c) * W + j % W] = part[c];
-        narrow(v + i, values + (i / W * capacity + j) * W);
-    }
+// Keys and values of some tokens of one row, of all heads.
+struct Span {
+    half *keys, *values;  // [H, d, tokens], [H, tokens, d]
+    int64_t tokens;
+};
+
+static Span span(half* at, int64_t tokens, int64_t width) { return {at, at + tokens * width, tokens}; }
+static Span page(const Batch& b, int64_t l, int64_t number) {
+    return span(b.pool + (l * b.pages + number) * 2 * b.width * b.steps, b.steps, b.width);
+}
+static Span front(const Batch& b, int64_t l, const Row& row) {
+    return span(row.front + l * 2 * b.width * row.room, row.room, b.width);
 }
 
-// mixed [d] = softmax(q . keys) values over the first `seen` tokens. scores: room for seen in whole panels.
-static void attend(const float* q, const half* keys, const half* values, int64_t seen, int64_t dim, int64_t capacity,
-                   float* scores, float* mixed) {
-    const int64_t panels = (seen + W - 1) / W;
-    multiply(q, dim, 1, keys, dim * W, dim, panels, scores, panels * W);
-    std::fill(scores + seen, scores + panels * W, -1e30f);  // the rest of the last panel counts for nothing
-    vec most = load(scores);
-    for (int64_t j = W; j < panels * W; j += W) most = _mm256_max_ps(most, load(scores + j));
-    float lanes[W], top = -1e30f;
+// Puts key and value [H, d] at place j.
+static void remember(const float* k, const float* v, const Span& to, int64_t j, int64_t heads, int64_t d) {
+    for (int64_t head = 0; head < heads; head++)
+        for (int64_t i = 0; i < d; i += W) {
+            half part[W];
+            narrow(k + head * d + i, part);
+            for (int64_t c = 0; c < W; c++) to.keys[(head * d + i + c) * to.tokens + j] = part[c];
+            narrow(v + head * d + i, to.values + (head * to.tokens + j) * d + i);
+        }
+}
+
+// out [tokens] = q [d] . keys [d, stride], tokens a multiple of 8.
+static void score(const float* q, const half* keys, int64_t stride, int64_t d, int64_t tokens, float* out) {
+    for (int64_t t = 0; t < tokens; t += 8 * W)
+        tiles<1, 8>(q, d, keys + t, {stride, 2 * W}, d, std::min(8L, (tokens - t) / W), out + t, 0, false);
+}
+
+// out [8 C] += p [tokens] * values [tokens, d], in two chains, for one alone would wait for itself.
+template <int C>
+static void mix(const float* p, const half* values, int64_t d, int64_t tokens, float* out) {
+    vec first[C], second[C];
+    UNROLL for (int c = 0; c < C; c++) first[c] = load(out + c * W), second[c] = _mm256_setzero_ps();
+    for (int64_t j = 0; j < tokens; j += 2, values += 2 * d) {
+        const vec a = _mm256_broadcast_ss(p + j), b = _mm256_broadcast_ss(p + j + 1);
+        _mm_prefetch((const char*)(values + AHEAD), _MM_HINT_T0);
+        _mm_prefetch((const char*)(values + d + AHEAD), _MM_HINT_T0);
+        UNROLL for (int c = 0; c < C; c++) first[c] = fma(a, widen(values + c * W), first[c]);
+        UNROLL for (int c = 0; c < C; c++) second[c] = fma(b, widen(values + d + c * W), second[c]);
+    }
+    UNROLL for (int c = 0; c < C; c++) store(out + c * W, first[c] + second[c]);
+}
+
+// Scores [n] -> their exponentials, of which the sum is returned.
+static float soften(float* scores, int64_t n) {
+    vec most = load(scores), total = _mm256_setzero_ps();
+    for (int64_t j = W; j < n; j += W) most = _mm256_max_ps(most, load(scores + j));
+    float lanes[W];
     store(lanes, most);
-    for (float lane : lanes) top = std::max(top, lane);
-    vec total = _mm256_setzero_ps();
-    for (int64_t j = 0; j < panels * W; j += W) {
-        vec e = exponential(load(scores + j) - all(top));
+    const vec top = all(*std::max_element(lanes, lanes + W));
+    for (int64_t j = 0; j < n; j += W) {
+        const vec e = exponential(load(scores + j) - top);
         store(scores + j, e);
         total = total + e;
     }
-    multiply(scores, seen, 1, values, capacity * W, seen, dim / W, mixed, dim);
-    const vec share = all(1.0f / sum(total));
-    for (int64_t i = 0; i < dim; i += W) store(mixed + i, load(mixed + i) * share);
+    return sum(total);
+}
+
+// What the query q [H, d] of a row sees at a position (that many tokens precede it) -> mixed [H, d].
+static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, const float* q, float* turned,
+                   float* scores, float* mixed) {
+    const int64_t H = b.heads, D = b.width, d = D / H, M = b.steps, own = (position + W - 1) / W * W;
+    const int64_t n = row.room + row.nearby * M + own;
+    auto each = [&](auto visit) {  // (span, tokens of it, place among the scores, which nearby patch or -1)
+        visit(front(b, l, row), row.room, 0, -1);
+        for (int64_t i = 0; i < row.nearby; i++) visit(page(b, l, row.pages[i]), M, row.room + i * M, i);
+        visit(page(b, l, row.page), own, n - own, -1);
+    };
+    each([&](Span s, int64_t tokens, int64_t place, int64_t near) {
+        const float* from = q;
+        if (near >= 0) {
+            const int64_t angles = near * d / 2;
+            for (int64_t head = 0; head < H; head++)
+                turn(q + head * d, row.cos_back + angles, row.sin_back + angles, d, turned + head * d);
+            from = turned;
+        }
+        for (int64_t head = 0; head < H; head++)
+            score(from + head * d, s.keys + head * d * s.tokens, s.tokens, d, tokens, scores + head * n + place);
+    });
+    float sums[MOST_HEADS];
+    for (int64_t head = 0; head < H; head++) {
+        float* of = scores + head * n;  // places that hold no token count for nothing
+        std::fill(of + row.seen + 1, of + row.room, -1e30f);
+        std::fill(of + n - own + position, of + n, -1e30f);
+        sums[head] = soften(of, n);
+    }
+    std::fill(mixed, mixed + D, 0.0f);
+    each([&](Span s, int64_t tokens, int64_t place, int64_t) {
+        for (int64_t head = 0; head < H; head++) {
+            const float* p = scores + head * n + place;
+            const half* values = s.values + head * d * s.tokens;
+            float* to = mixed + head * d;
+            for (int64_t i = 0; i < d; i += 4 * W)
+                d - i >= 4 * W ? mix<4>(p, values + i, d, tokens, to + i) : mix<2>(p, values + i, d, tokens, to + i);
+        }
+    });
+    for (int64_t head = 0; head < H; head++)
+        for (int64_t i = head * d; i < (head + 1) * d; i += W) store(mixed + i, load(mixed + i) * all(1 / sums[head]));
 }
 
 // One token by inverse CDF, as sampling.draw: the likeliest `top_k` (0: all) that reach `top_p` together, likeliest
-// first, equals by number. room: 2 V keys for sorting.
-static int64_t draw(const float* logits, int64_t V, double temperature, double top_k, double top_p, double noise,
-                    float* weights, uint64_t* room) {
+// first, equals by number. Tokens are told apart by how much less likely than the first they are; of two of these
+// classes at most, the one where the kept end and the one where the choice falls, the order inside matters.
+static int64_t draw(const float* logits, int64_t V, double temperature, double top_k, double top_p, double noise) {
     if (temperature == 0) return std::max_element(logits, logits + V) - logits;
-    const float top = *std::max_element(logits, logits + V);
-    for (int64_t i = 0; i < V; i += W)
-        store(weights + i, exponential((load(logits + i) - all(top)) * all(float(1 / temperature))));
-    double total = 0;
-    uint32_t count[4][256] = {};
-    uint64_t *order = room, *next = room + V;
-    for (int64_t i = 0; i < V; i++) {
-        uint32_t bits;
-        const float positive_zero = logits[i] + 0.0f;
-        std::memcpy(&bits, &positive_zero, 4);
-        bits = bits >> 31 ? bits : ~bits & 0x7fffffffu;  // ascending where logits descend
-        order[i] = uint64_t(bits) << 32 | uint64_t(i);
-        for (int digit = 0; digit < 4; digit++) count[digit][bits >> 8 * digit & 255]++;
-        total += weights[i];
+    constexpr int CLASSES = 256;
+    constexpr float A_NAT = 16.0f;  // classes for each factor e
+    static thread_local std::vector<float> weights;
+    static thread_local std::vector<int32_t> classes;
+    static thread_local std::vector<std::pair<float, int32_t>> order;  // minus the logit, and the token
+    const int64_t padded = (V + W - 1) / W * W;
+    weights.resize(padded), classes.resize(padded), order.resize(V);
+    const vec top = all(*std::max_element(logits, logits + V)), cooling = all(float(1 / temperature));
+    for (int64_t i = 0; i < padded; i += W) {
+        const vec less = (load(logits + i) - top) * cooling;
+        store(&weights[i], exponential(less));
+        const vec number = _mm256_min_ps(all(0.0f) - less * all(A_NAT), all(CLASSES - 1.0f));
+        _mm256_storeu_si256((__m256i*)&classes[i], _mm256_cvttps_epi32(number));
     }
-    for (int digit = 0; digit < 4; digit++) {  // radix sort: stable, and as fast for any distribution
-        uint32_t place[256], before = 0;
-        for (int b = 0; b < 256; b++) place[b] = before, before += count[digit][b];
-        for (int64_t i = 0; i < V; i++) next[place[order[i] >> (32 + 8 * digit) & 255]++] = order[i];
-        std::swap(order, next);
-    }
-    const int64_t most = top_k > 0 && top_k < V ? int64_t(top_k) : V;
+    double mass[CLASSES] = {}, total = 0, before = 0;
+    int64_t count[CLASSES] = {}, left = top_k > 0 && top_k < V ? int64_t(top_k) : V;
+    for (int64_t i = 0; i < V; i++) mass[classes[i]] += weights[i], count[classes[i]]++;
+    for (double m : mass) total += m;
+    auto sort = [&](int of) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < V; i++)
+            if (classes[i] == of) order[n++] = {-logits[i], int32_t(i)};
+        std::sort(order.begin(), order.begin() + n);
+        return n;
+    };
+    const double enough = top_p * total;
+    int last = 0;  // the class where the kept tokens end
+    while (last < CLASSES - 1 && before + mass[last] < enough && count[last] < left)
+        before += mass[last], left -= count[last], last++;
+    left = std::min(left, sort(last));
     int64_t kept = 0;
-    double mass = 0;
-    do mass += weights[uint32_t(order[kept++])];
-    while (kept < most && mass < top_p * total);
+    do before += weights[order[kept++].second];
+    while (kept < left && before < enough);
+    const double target = noise * before;
+    double cdf = 0;
+    int chosen = 0;
+    while (chosen < last && cdf + mass[chosen] <= target) cdf += mass[chosen++];
+    if (chosen < last) kept = sort(chosen);
     int64_t choice = 0;
-    for (double cdf = 0; choice < kept - 1; choice++)
-        if ((cdf += weights[uint32_t(order[choice])]) > noise * mass) break;
-    return uint32_t(order[choice]);
+    for (; choice < kept - 1; choice++)
+        if ((cdf += weights[order[choice].second]) > target) break;
+    return order[choice].second;
 }
 
-// The attention of row r in layer l, qkv [3, H, d] -> mixed [H, d]; its key and value are kept. length: of its context.
-static void look(const Batch& b, int64_t l, int64_t r, int64_t step, int64_t length, float* qkv, float* scores,
-                 float* mixed) {
-    const int64_t H = b.heads, d = b.width / H, M = b.steps, row = b.source[r];
-    const int64_t turn = (row * (M + 1) + step) * (d / 2);
-    for (int64_t head = 0; head < H; head++) {
-        float *q = qkv + head * d, *k = q + b.width, *v = k + b.width;
-        const int64_t page = ((r * b.depth + l) * H + head) * b.capacity * d;
-        normalize(q, b.q_norm + l * d, d, q);
-        normalize(k, b.k_norm + l * d, d, k);
-        rotate(q, b.cos_target + turn, b.sin_target + turn, d / 2);
-        rotate(k, b.cos_own + turn, b.sin_own + turn, d / 2);
-        remember(k, v, length + step, d, b.capacity, b.keys + page, b.values + page);
-        for (int64_t i = 0; i < d && step; i += W) {  // the begin token's states are nobody else's business
-            const int64_t own = (((l * b.context_rows + row) * H + head) * M + step - 1) * d + i;
-            narrow(k + i, b.own_keys + own);
-            narrow(v + i, b.own_values + own);
+// Numbers that wait between the parts of a layer, for as many lanes as are computed at once. A lane is a position of a
+// row: one each while tokens are drawn, all M + 1 of one row when they are known.
+struct Lanes {
+    std::vector<const Row*> rows;
+    int64_t first, positions;  // positions first .. first + positions - 1 of every row
+    Soon soon;
+    std::vector<float> x, h, qkv, mixed, wide, turned, scores, logits;
+
+    int64_t count() const { return int64_t(rows.size()) * positions; }
+
+    Lanes(const Batch& b, std::vector<const Row*> of, int64_t positions, bool draws)
+        : rows(std::move(of)), first(0), positions(positions) {
+        const int64_t n = count(), D = b.width;
+        int64_t keys = 0;
+        for (const Row* row : rows) keys = std::max(keys, row->room + (row->nearby + 1) * b.steps);
+        for (auto [buffer, size] : std::initializer_list<std::pair<std::vector<float>*, int64_t>>{
+                 {&x, D}, {&h, D}, {&qkv, 3 * D}, {&mixed, D}, {&wide, 4 * D}})
+            buffer->resize(n * size);
+        turned.resize(D), scores.resize(b.heads * keys);
+        if (draws) logits.resize(n * padded(b));
+    }
+
+    static int64_t padded(const Batch& b) { return (b.vocabulary + 2 * W - 1) / (2 * W) * 2 * W; }
+};
+
+// Lets the products that come before the attention of layer l fetch what it reads.
+static void foresee(const Batch& b, Lanes& s, int64_t l) {
+    const int64_t D = b.width;
+    s.soon.pieces.clear(), s.soon.next = 0;
+    int64_t bytes = 0;
+    auto add = [&](const half* at, int64_t tokens) {
+        s.soon.pieces.push_back({(const char*)at, int64_t(sizeof(half)) * 2 * D * tokens});
+        bytes += s.soon.pieces.back().bytes;
+    };
+    for (const Row* row : s.rows) {
+        add(front(b, l, *row).keys, row->room);
+        for (int64_t i = 0; i < row->nearby; i++) add(page(b, l, row->pages[i]).keys, b.steps);
+        add(page(b, l, row->page).keys, b.steps);
+    }
+    const int64_t steps = (s.count() + 5) / 6 * 12 * D * D / (2 * W);  // of all products of a layer
+    s.soon.pace = std::min(int64_t(64), (bytes + steps - 1) / steps);
+}
+
+// One layer, x -> x; leaves the keys and values of its tokens in the rows' own pages.
+static void pass(const Batch& b, Lanes& s, int64_t l) {
+    const int64_t H = b.heads, D = b.width, d = D / H, P = s.positions, n = s.count();
+    for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm1 + l * D, D, &s.h[i * D]);
+    multiply(s.h.data(), n, D, b.qkv + l * D * 3 * D, 3 * D, s.qkv.data(), false, &s.soon);
+    for (int64_t i = 0; i < n; i++) {
+        const Row& row = *s.rows[i / P];
+        const int64_t position = s.first + i % P, angles = position * (d / 2);
+        float *q = &s.qkv[i * 3 * D], *k = q + D, *v = k + D;
+        for (int64_t at = 0; at < D; at += d) {
+            normalize(q + at, b.q_norm + l * d, d, q + at);
+            normalize(k + at, b.k_norm + l * d, d, k + at);
+            turn(q + at, row.cos_target + angles, row.sin_target + angles, d, q + at);
+            turn(k + at, row.cos_own + angles, row.sin_own + angles, d, k + at);
         }
-        for (int64_t i = 0; i < d; i++) q[i] /= std::sqrt(float(d));
-        attend(q, b.keys + page, b.values + page, length + step + 1, d, b.capacity, scores, mixed + head * d);
+        if (position)
+            remember(k, v, page(b, l, row.page), position - 1, H, d);
+        else  // the begin token's states are nobody else's business
+            remember(k, v, front(b, l, row), row.seen, H, d);
+    }
+    for (int64_t i = 0; i < n; i++)
+        attend(b, *s.rows[i / P], l, s.first + i % P, &s.qkv[i * 3 * D], s.turned.data(), s.scores.data(),
+               &s.mixed[i * D]);
+    if (P == 1) foresee(b, s, (l + 1) % b.depth);
+    multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true, &s.soon);
+    for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm2 + l * D, D, &s.h[i * D]);
+    multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false, &s.soon);
+    for (int64_t i = 0; i < n * 4 * D; i += W) store(&s.wide[i], gelu(load(&s.wide[i])));
+    multiply(s.wide.data(), n, 4 * D, b.down + l * D * 4 * D, D, s.x.data(), true, &s.soon);
+}
+
+// What lane i is given: its token, if it is not the first, and what its position is told.
+static void enter(const Batch& b, Lanes& s, int64_t i, const int64_t* tokens) {
+    const int64_t D = b.width, position = s.first + i % s.positions;
+    const float* token = position ? b.table + tokens[position - 1] * D : b.begin;
+    const float* told = s.rows[i / s.positions]->conditions + position * D;
+    for (int64_t c = 0; c < D; c += W) store(&s.x[i * D + c], load(token + c) + load(told + c));
+}
+
+// The states of one row whose tokens are known, in one pass.
+static void replay(const Batch& b, const Row& row, const int64_t* tokens) {
+    Lanes s(b, {&row}, b.steps + 1, false);
+    for (int64_t i = 0; i < s.count(); i++) enter(b, s, i, tokens);
+    for (int64_t l = 0; l < b.depth; l++) pass(b, s, l);
+}
+
+// Draws the tokens of some slots, step by step.
+static void step(const Batch& b, const std::vector<const Slot*>& slots) {
+    const int64_t D = b.width, V = b.vocabulary, padded = Lanes::padded(b);
+    std::vector<const Row*> rows;
+    std::vector<const Slot*> of;
+    for (const Slot* slot : slots)
+        for (int64_t i = 0; i <= slot->guided; i++) rows.push_back(&b.row[slot->row + i]), of.push_back(slot);
+    Lanes s(b, rows, 1, true);
+    std::vector<float> guided(padded);
+    for (s.first = 0; s.first <= b.steps; s.first++) {  // the last draws nothing: it leaves the last token's states
+        for (int64_t i = 0; i < s.count(); i++) enter(b, s, i, of[i]->drawn);
+        for (int64_t l = 0; l < b.depth; l++) pass(b, s, l);
+        if (s.first == b.steps) break;
+        for (int64_t i = 0; i < s.count(); i++) normalize(&s.x[i * D], b.norm, D, &s.h[i * D]);
+        multiply(s.h.data(), s.count(), D, b.head, padded, s.logits.data(), false, &s.soon);
+        const float* with = s.logits.data();
+        for (const Slot* slot : slots) {
+            const float* without = with + slot->guided * padded;
+            slot->drawn[s.first] = slot->known[s.first];
+            if (slot->drawn[s.first] < 0) {
+                const float scale = float(slot->scale);
+                for (int64_t i = 0; i < V; i++) guided[i] = without[i] + scale * (with[i] - without[i]);
+                if (slot->trace) std::copy_n(guided.data(), V, slot->trace + s.first * V);
+                slot->drawn[s.first] = draw(guided.data(), V, slot->temperature, slot->top_k, slot->top_p,
+                                            slot->noise[s.first]);
+            }
+            with = without + padded;
+        }
     }
 }
 
 extern "C" void decode(const Batch* batch) {
     const Batch& b = *batch;
-    const int64_t R = b.rows, D = b.width, H = b.heads, d = D / H, V = b.vocabulary, M = b.steps, S = b.context;
-    const int64_t padded = (V + W - 1) / W * W, page = b.capacity * d;  // page: numbers of one head's keys
-    std::vector<float> x(R * D), h(R * D), qkv(R * 3 * D), mixed(R * D), wide(R * 4 * D), logits(R * padded);
-    std::vector<float> scores(b.capacity), guided(padded), weights(padded);
-    std::vector<uint64_t> room(2 * V);
-    std::vector<int64_t> length(R);  // tokens that a row looks at so far
-
-    for (int64_t r = 0; r < R; r++) {  // gathered once for all steps; what is absent is left out
-        const uint8_t* seen = b.seen + b.source[r] * S;
-        for (int64_t l = 0; l < b.depth; l++)
-            for (int64_t head = 0; head < H; head++) {
-                const int64_t from = ((l * b.context_rows + b.source[r]) * H + head) * S * d;
-                const int64_t to = ((r * b.depth + l) * H + head) * page;
-                length[r] = 0;
-                for (int64_t j = 0; j < S; j++)
-                    if (seen[j])
-                        remember(b.context_keys + from + j * d, b.context_values + from + j * d, length[r]++, d,
-                                 b.capacity, b.keys + to, b.values + to);
+    std::vector<const Slot*> drawn;
+    for (const Slot* slot = b.slot; slot < b.slot + b.slots; slot++) {
+        const bool known = std::all_of(slot->known, slot->known + b.steps, [](int64_t token) { return token >= 0; });
+        for (int64_t i = 0; i <= slot->guided; i++) {
+            const Row& row = b.row[slot->row + i];
+            std::memcpy(row.front, row.words, sizeof(half) * b.depth * 2 * b.width * row.room);
+            if (known) {
+                replay(b, row, slot->known);
+                continue;
             }
+            for (int64_t l = 0; l < b.depth; l++)  // infinite numbers of an earlier patch would not vanish
+                std::fill_n(page(b, l, row.page).keys, 2 * b.width * b.steps, half(0));
+        }
+        if (known)
+            std::copy_n(slot->known, b.steps, slot->drawn);
+        else
+            drawn.push_back(slot);
     }
-
-    for (int64_t step = 0; step <= M; step++) {  // the last draws nothing: it leaves the last token's states
-        for (int64_t r = 0; r < R; r++) {
-            const float* token = step ? b.table + b.drawn[b.slot_of[r] * M + step - 1] * D : b.begin;
-            const float* told = b.conditions + (b.source[r] * (M + 1) + step) * D;
-            for (int64_t i = 0; i < D; i++) x[r * D + i] = token[i] + told[i];
-        }
-        for (int64_t l = 0; l < b.depth; l++) {
-            for (int64_t r = 0; r < R; r++) normalize(&x[r * D], b.norm1 + l * D, D, &h[r * D]);
-            multiply(h.data(), D, R, b.qkv + l * D * 3 * D, D * W, D, 3 * D / W, qkv.data(), 3 * D);
-            for (int64_t r = 0; r < R; r++)
-                look(b, l, r, step, length[r], &qkv[r * 3 * D], scores.data(), &mixed[r * D]);
-            multiply(mixed.data(), D, R, b.out + l * D * D, D * W, D, D / W, x.data(), D, true);
-            for (int64_t r = 0; r < R; r++) normalize(&x[r * D], b.norm2 + l * D, D, &h[r * D]);
-            multiply(h.data(), D, R, b.up + l * D * 4 * D, D * W, D, 4 * D / W, wide.data(), 4 * D);
-            for (int64_t i = 0; i < R * 4 * D; i += W) store(&wide[i], gelu(load(&wide[i])));
-            multiply(wide.data(), 4 * D, R, b.down + l * D * 4 * D, 4 * D * W, 4 * D, D / W, x.data(), D, true);
-        }
-        if (step == M) break;
-        bool draws = false;
-        for (int64_t s = 0; s < b.slots; s++) {
-            b.drawn[s * M + step] = b.known[s * M + step];
-            draws |= b.known[s * M + step] < 0;
-        }
-        if (!draws) continue;
-        for (int64_t r = 0; r < R; r++) normalize(&x[r * D], b.norm, D, &h[r * D]);
-        multiply(h.data(), D, R, b.head, D * W, D, padded / W, logits.data(), padded);
-        for (int64_t s = 0; s < b.slots; s++) {
-            if (b.drawn[s * M + step] >= 0) continue;
-            const float* with = &logits[b.conditional[s] * padded];
-            const float* without = b.unconditional[s] < 0 ? with : &logits[b.unconditional[s] * padded];
-            for (int64_t i = 0; i < V; i++) guided[i] = without[i] + b.scale[s] * (with[i] - without[i]);
-            if (b.trace) std::copy_n(guided.data(), V, b.trace + (s * M + step) * V);
-            b.drawn[s * M + step] = draw(guided.data(), V, b.temperature[s], b.top_k[s], b.top_p[s],
-                                         b.noise[s * M + step], weights.data(), room.data());
-        }
-    }
+    for (size_t i = 0; i < drawn.size(); i += b.together)
+        step(b, {drawn.begin() + i, drawn.begin() + std::min(drawn.size(), i + size_t(b.together))});
 }

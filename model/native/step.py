@@ -1,21 +1,29 @@
 """All tokens of a batch of patches and their states in one native call, on CPUs with AVX2; see kernel.cpp."""
 
-import contextlib
 import ctypes
 import logging
-import mmap
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from model.context_pool import NearbyContextPool, Offset, large_pages
 from model.native.build import UnavailableError, load
-from model.sampling import SamplingRows
+from model.position import rotary_angles
+from model.sampling import Sampling
 from model.transformer import Transformer
 
 STEPS = ("auto", "native", "torch")
-LANES = 8  # width, head size and panels are multiples of it
+LANES = 8  # numbers that are computed at once; tokens are counted in so many
+PANEL = 16  # width, head size and panels of weights are multiples of it
+MOST_HEADS = 128
+# Rows step side by side while all that they read at each step stays in a cache of this size, but FEWEST at least; where
+# not even the weights stay there, so many that arithmetic takes longer than reading the weights anew for them.
+CACHE_BYTES = 12 << 20
+FEWEST_ROWS, ROWS_BEYOND_CACHE = 4, 12
 
 log = logging.getLogger(__name__)
 
@@ -39,148 +47,194 @@ def choose(step: str, transformer: Transformer) -> "NativeSteps | None":
         return None
 
 
+@dataclass(frozen=True)
+class Words:
+    """Keys and values of a prompt's words as the kernel reads them; those that do not count are left out."""
+
+    states: Tensor  # float16 [L, 2 * D * room]: keys [H, d, room], then values [H, room, d]
+    seen: int
+    room: int  # for one more, the begin token, in whole panels
+
+    @classmethod
+    def pack(cls, keys: Tensor, values: Tensor, mask: Tensor) -> Self:
+        """keys, values [L, H, S, d] and mask [S] bool of one prompt."""
+        seen = int(mask.sum())
+        room = -(-(seen + 1) // LANES) * LANES
+        keys, values = (torch.nn.functional.pad(t[:, :, mask], (0, 0, 0, room - seen)) for t in (keys, values))
+        return cls(torch.cat([keys.transpose(2, 3).flatten(1), values.flatten(1)], 1).half(), seen, room)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a patch is told and looks at, with its prompt or with none."""
+
+    order: str
+    conditions: Tensor  # [M + 1, D]
+    words: Words
+    page: int  # takes its states
+    nearby: Sequence[tuple[int, Offset]]  # pages, and how far their patches are away
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A patch to draw: one row, or two with guidance, the one with its prompt first."""
+
+    rows: Sequence[Row]
+    sampling: Sampling
+    noise: Tensor  # [M] float64 in [0, 1)
+    known: Tensor  # [M] int64, -1 where a token is to be drawn
+    trace: Tensor | None = None  # float32 [M, V], takes the guided logits that were drawn from
+
+
 class NativeSteps:
     """Draws all tokens of a batch of patches, on one thread, with 16-bit weights, keys and values.
 
     A patch's tokens and states are the same bits whatever is drawn beside it, and whether its tokens were known or
-    drawn. The weights are copied here: later changes of the
-    transformer are not seen. Raises UnavailableError where this cannot run.
+    drawn. The weights are copied here: later changes of the transformer are not seen. Raises UnavailableError where
+    this cannot run.
     """
 
     def __init__(self, transformer: Transformer) -> None:
-        self.transformer = transformer
-        c = transformer.config
+        self.config = c = transformer.config
         if transformer.token.device.type != "cpu":
             raise UnavailableError(f"the model is on {transformer.token.device}")
         if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):  # AVX2 or AVX512; with them FMA and F16C
             raise UnavailableError("the processor has no AVX2")
-        if c.width % LANES or c.head_dim % LANES:
-            raise UnavailableError(f"width {c.width} and head size {c.head_dim} must be multiples of {LANES}")
+        if c.width % PANEL or c.head_dim % PANEL:
+            raise UnavailableError(f"width {c.width} and head size {c.head_dim} must be multiples of {PANEL}")
+        if c.tokens_per_patch % LANES or c.heads > MOST_HEADS:
+            raise UnavailableError(f"{c.tokens_per_patch} tokens a patch or {c.heads} heads do not suit it")
         self._decode = load().decode
         self._decode.argtypes, self._decode.restype = [ctypes.c_void_p], None
-        self._memory = _memory(1)  # of keys and values; grows to the largest batch
-        self._model = _weights(transformer)
-
-    def __call__(
-        self, context: "Context", params: SamplingRows, noise: Tensor, known: Tensor, trace: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw the M tokens of n patches, but those that are known.
-
-        context: of 2 n rows; 2 i and 2 i + 1 are patch i with its prompt and with none, and the latter is left out
-        where cfg_scale is 1.  params: of n patches.  noise [n, M] float64 in [0, 1).  known [n, M] int64, -1 where a
-        token is to be drawn.  trace: float32 [n, M, V], takes the guided logits that were drawn from.
-        Returns tokens [n, M] int64 in scan order and their keys and values [L, 2 n, H, M, d] float16, as patch_pass
-        gives them; those of rows left out are unset.
-        """
-        n, steps = noise.shape
-        c, scans = self.transformer.config, self.transformer.scans
-        guided = (params.cfg_scale[:, 0] != 1).tolist()
-        source = [2 * i + branch for i in range(n) for branch in range(1 + guided[i])]
-        slots = [row // 2 for row in source]
-        length = context.keys.shape[3]
-        capacity = -(-(length + steps + 1) // LANES) * LANES
-        size = len(source) * c.depth * c.width * capacity
-        if self._memory.numel() < 2 * size:
-            self._memory = _memory(2 * size)
-        target_angles = torch.stack([scans[name].target_angles for name in context.orders])
-        own_angles = torch.stack([scans[name].own_angles for name in context.orders])
-        drawn = torch.empty(n, steps, dtype=torch.long)
-        own_keys, own_values = torch.empty(2, c.depth, 2 * n, c.heads, steps, c.head_dim, dtype=torch.float16)
-        fields = {
-            **self._model,
-            "rows": len(source),
-            "slots": n,
-            "steps": steps,
-            "context_rows": 2 * n,
-            "context": length,
-            "capacity": capacity,
-            "source": torch.tensor(source),
-            "context_keys": context.keys.contiguous(),
-            "context_values": context.values.contiguous(),
-            "seen": context.mask.contiguous(),
-            "conditions": context.conditions.contiguous(),
-            "cos_target": target_angles.cos(),
-            "sin_target": target_angles.sin(),
-            "cos_own": own_angles.cos(),
-            "sin_own": own_angles.sin(),
-            "slot_of": torch.tensor(slots),
-            "conditional": torch.tensor([source.index(2 * i) for i in range(n)]),
-            "unconditional": torch.tensor([source.index(2 * i + 1) if guided[i] else -1 for i in range(n)]),
-            "scale": params.cfg_scale,
-            "temperature": params.temperature,
-            "top_k": params.top_k,
-            "top_p": params.top_p,
-            "noise": noise.contiguous(),
-            "keys": self._memory,
-            "values": self._memory[size:],
-            "known": known.contiguous(),
-            "drawn": drawn,
-            "own_keys": own_keys,
-            "own_values": own_values,
-            "trace": trace,
+        self._matrices, self._vectors = _matrices(transformer), _vectors(transformer)
+        self._weight_bytes = sum(matrix.nbytes for matrix in self._matrices.values())
+        self._vocabulary = transformer.codebook_size
+        self._angles = {
+            name: (s.target_angles.cos(), s.target_angles.sin(), s.own_angles.cos(), s.own_angles.sin())
+            for name, s in transformer.scans.items()
         }
-        self._decode(ctypes.byref(_Batch(**{name: _plain(value) for name, value in fields.items()})))
-        return drawn, own_keys, own_values
+        self._fronts = large_pages(1)  # words and begin tokens of a batch; grows to the largest
+
+    def __call__(self, pool: NearbyContextPool, slots: Sequence[Slot]) -> Tensor:
+        """Draw the M tokens of n patches, but those that are known; leave their states in the rows' pages.
+
+        Returns tokens [n, M] int64 in scan order.
+        """
+        c, steps = self.config, self.config.tokens_per_patch
+        rows = [row for slot in slots for row in slot.rows]
+        sizes = [row.words.states.numel() for row in rows]
+        if self._fronts.numel() < sum(sizes):
+            self._fronts = large_pages(sum(sizes))
+        fronts = self._fronts.split([*sizes, self._fronts.numel() - sum(sizes)])
+        kept: list[Any] = []  # what only the structures below point to
+
+        def at(value: Tensor) -> int:
+            kept.append(value)
+            return value.data_ptr()
+
+        table = (_Row * len(rows))()
+        for entry, row, front in zip(table, rows, fronts, strict=False):
+            turns = [_turn_back(offset, c.patch_tokens, c.head_dim) for _, offset in row.nearby]
+            entry.conditions = at(row.conditions.contiguous())
+            entry.cos_target, entry.sin_target, entry.cos_own, entry.sin_own = map(at, self._angles[row.order])
+            entry.words, entry.front = at(row.words.states), front.data_ptr()
+            entry.room, entry.seen, entry.page, entry.nearby = row.words.room, row.words.seen, row.page, len(turns)
+            if turns:
+                entry.pages = at(torch.tensor([page for page, _ in row.nearby]))
+                entry.cos_back, entry.sin_back = (at(torch.stack(part)) for part in zip(*turns, strict=True))
+        drawn = torch.empty(len(slots), steps, dtype=torch.long)
+        places, first = (_Slot * len(slots))(), 0
+        for place, slot, tokens in zip(places, slots, drawn, strict=True):
+            place.row, place.guided = first, len(slot.rows) - 1
+            first += len(slot.rows)
+            place.scale, place.temperature = slot.sampling.cfg_scale, slot.sampling.temperature
+            place.top_k, place.top_p = slot.sampling.top_k, slot.sampling.top_p
+            place.noise, place.known, place.drawn = at(slot.noise), at(slot.known.contiguous()), tokens.data_ptr()
+            place.trace = None if slot.trace is None else slot.trace.data_ptr()
+        batch = _Batch(
+            width=c.width,
+            depth=c.depth,
+            heads=c.heads,
+            vocabulary=self._vocabulary,
+            steps=steps,
+            **{name: tensor.data_ptr() for name, tensor in {**self._matrices, **self._vectors}.items()},
+            slots=len(slots),
+            together=self._together(slots),
+            pages=pool.storage.shape[1],
+            slot=ctypes.addressof(places),
+            row=ctypes.addressof(table),
+            pool=pool.storage.data_ptr(),
+        )
+        self._decode(ctypes.byref(batch))
+        return drawn
+
+    def _together(self, slots: Sequence[Slot]) -> int:
+        """How many slots step side by side; the others come after them."""
+        c = self.config
+        tokens = max(row.words.room + (len(row.nearby) + 1) * c.tokens_per_patch for slot in slots for row in slot.rows)
+        left = CACHE_BYTES - self._weight_bytes
+        fit = max(FEWEST_ROWS, left // (4 * tokens * c.width * c.depth))
+        rows = ROWS_BEYOND_CACHE if left < 0 else fit
+        return int(max(1, rows // max(len(slot.rows) for slot in slots)))
 
 
-class Context(Protocol):
-    """What rows are given beside their own tokens (model/generate.py)."""
-
-    @property
-    def orders(self) -> Sequence[str]: ...
-    @property
-    def conditions(self) -> Tensor: ...
-    @property
-    def keys(self) -> Tensor: ...
-    @property
-    def values(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor: ...
-
-
-class _Batch(ctypes.Structure):
-    """`Batch` of kernel.cpp: the same fields in the same order."""
+class _Row(ctypes.Structure):
+    """`Row` of kernel.cpp: the same fields in the same order."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("rows", "slots", "width", "depth", "heads", "vocabulary", "steps")),
-        *((name, ctypes.c_int64) for name in ("context_rows", "context", "capacity")),
-        *((name, ctypes.c_void_p) for name in ("qkv", "out", "up", "down", "head")),
-        *((name, ctypes.c_void_p) for name in ("norm1", "q_norm", "k_norm", "norm2", "norm", "begin", "table")),
-        *((name, ctypes.c_void_p) for name in ("source", "context_keys", "context_values", "seen", "conditions")),
-        *((name, ctypes.c_void_p) for name in ("cos_target", "sin_target", "cos_own", "sin_own")),
-        *((name, ctypes.c_void_p) for name in ("slot_of", "conditional", "unconditional")),
-        *((name, ctypes.c_void_p) for name in ("scale", "temperature", "top_k", "top_p", "noise")),
-        *((name, ctypes.c_void_p) for name in ("keys", "values", "known", "drawn", "own_keys", "own_values", "trace")),
+        *((name, ctypes.c_void_p) for name in ("conditions", "cos_target", "sin_target", "cos_own", "sin_own")),
+        *((name, ctypes.c_void_p) for name in ("words", "front")),
+        *((name, ctypes.c_int64) for name in ("room", "seen", "page", "nearby")),
+        *((name, ctypes.c_void_p) for name in ("pages", "cos_back", "sin_back")),
     ]
 
 
-def _plain(value: Tensor | int | None) -> int | None:
-    return value.data_ptr() if isinstance(value, Tensor) else value
+class _Slot(ctypes.Structure):
+    """`Slot` of kernel.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("row", "guided")),
+        *((name, ctypes.c_double) for name in ("scale", "temperature", "top_k", "top_p")),
+        *((name, ctypes.c_void_p) for name in ("noise", "known", "drawn", "trace")),
+    ]
 
 
-def _memory(numbers: int) -> Tensor:
-    """Room for float16 numbers in large pages, where the system has them: reading is up to twice as fast."""
-    memory = mmap.mmap(-1, numbers * torch.float16.itemsize)
-    with contextlib.suppress(AttributeError, OSError):  # a system that knows no large pages
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.float16)
+class _Batch(ctypes.Structure):
+    """`Batch` of kernel.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("width", "depth", "heads", "vocabulary", "steps")),
+        *((name, ctypes.c_void_p) for name in ("qkv", "out", "up", "down", "head")),
+        *((name, ctypes.c_void_p) for name in ("norm1", "q_norm", "k_norm", "norm2", "norm", "begin", "table")),
+        *((name, ctypes.c_int64) for name in ("slots", "together", "pages")),
+        *((name, ctypes.c_void_p) for name in ("slot", "row", "pool")),
+    ]
+
+
+@cache
+def _turn_back(offset: Offset, patch_tokens: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [d / 2] of minus the angles that turn a patch's keys to its place: they turn queries instead.
+
+    A patch is one frame deep.
+    """
+    frames, rows, columns = offset
+    there = torch.tensor([frames, rows * patch_tokens, columns * patch_tokens], dtype=torch.float32)
+    angles = rotary_angles(-there, head_dim)
+    return angles.cos(), angles.sin()
 
 
 @torch.no_grad()
-def _weights(transformer: Transformer) -> dict[str, Any]:
-    """The fields of `Batch` that never change, matrices as the kernel reads them."""
-    c, layers = transformer.config, transformer.layers
+def _matrices(transformer: Transformer) -> dict[str, Tensor]:
+    """Weights as the kernel reads them, side by side in large pages."""
+    layers = transformer.layers
 
     def panels(weights: list[Tensor]) -> Tensor:
-        """Matrices [N, K] -> [L, N / 8, K, 8] float16, N filled up with zeros."""
+        """Matrices [N, K] -> [L, N / 16, K, 16] float16, N filled up with zeros."""
         w = torch.stack(weights)
-        w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[1] % LANES)).half()
+        w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[1] % PANEL)).half()
         if not w.isfinite().all():
             raise UnavailableError("a weight is too large for 16 bits")
-        return w.unflatten(1, (-1, LANES)).transpose(2, 3)
-
-    def gains(norms: list[torch.nn.LayerNorm]) -> Tensor:
-        return torch.stack([norm.weight for norm in norms]).float().contiguous()
+        return w.unflatten(1, (-1, PANEL)).transpose(2, 3)
 
     matrices = {
         "qkv": panels([layer.qkv.weight for layer in layers]),
@@ -190,17 +244,22 @@ def _weights(transformer: Transformer) -> dict[str, Any]:
         "head": panels([transformer.head_table()]),
     }
     sizes = [matrix.numel() for matrix in matrices.values()]
-    places = _memory(sum(sizes)).split(sizes)
-    for place, matrix in zip(places, matrices.values(), strict=True):
-        place.copy_(matrix.flatten())
+    places = dict(zip(matrices, large_pages(sum(sizes)).split(sizes), strict=True))
+    for name, matrix in matrices.items():
+        places[name].copy_(matrix.flatten())
+    return places
+
+
+@torch.no_grad()
+def _vectors(transformer: Transformer) -> dict[str, Tensor]:
+    layers = transformer.layers
+
+    def gains(norms: list[torch.nn.LayerNorm]) -> Tensor:
+        return torch.stack([norm.weight for norm in norms]).float().contiguous()
+
     return {
-        **dict(zip(matrices, places, strict=True)),
-        "width": c.width,
-        "depth": c.depth,
-        "heads": c.heads,
-        "vocabulary": transformer.codebook_size,
         "norm1": gains([layer.norm1 for layer in layers]),
-        "q_norm": gains([layer.q_norm for layer in layers]),
+        "q_norm": gains([layer.q_norm for layer in layers]) * transformer.config.head_dim**-0.5,
         "k_norm": gains([layer.k_norm for layer in layers]),
         "norm2": gains([layer.norm2 for layer in layers]),
         "norm": gains([transformer.norm]),

@@ -8,15 +8,19 @@ from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from jobs.broker.base import LOG_START
 from jobs.errors import BrokerUnavailable, QueueFull
-from jobs.job import ENDED, JobState, JobStatus
+from jobs.job import JobState, JobStatus
 from jobs.request import GenerateRequest
-from server.errors import problems
+from server.errors import InvalidRequest, problems
 from server.forms import FORM, FormRoute
 from server.gateway import Gateway, GatewayDep
+from server.groups import candidates, is_ended
+from server.idempotency import HEADER, REPLAYED, claim, made_before
 from server.negotiation import preferred, wait_seconds
 from server.prepare import Prepared, prepare
-from server.schemas import JobView, job_path
+from server.schemas import GroupView, JobView, group_path, job_path
 from server.sse import EVENT_SCHEMA, MEDIA_TYPE, EventStream, Pixels
+from server.uploads import Upload
+from server.wording import field_error
 
 router = APIRouter(tags=["jobs"], route_class=FormRoute)
 
@@ -69,17 +73,17 @@ FORM_BODY: dict[str, Any] = {
 @router.post(
     "/generate",
     status_code=202,
-    response_model=JobView,
+    response_model=JobView | GroupView,
     summary="Start a picture",
-    response_description="Accepted; the job waits for a worker or runs already.",
+    response_description="Accepted; the job waits for a worker or runs already. With n of 2 or more: a group of jobs.",
     responses={
         200: {
             "description": "Ended within `Prefer: wait=N`; or the event stream, with `Accept: text/event-stream`.",
-            "model": JobView,
+            "model": JobView | GroupView,
             "content": {MEDIA_TYPE: {"schema": EVENT_SCHEMA}},
         },
-        202: {"headers": {"Location": {"description": "The job's path.", "schema": {"type": "string"}}}},
-        **problems(400, 413, 415, 422, 429, 503),
+        202: {"headers": {"Location": {"description": "The path of the job or group.", "schema": {"type": "string"}}}},
+        **problems(400, 404, 409, 413, 415, 422, 429, 503),
     },
     openapi_extra=FORM_BODY,
 )
@@ -91,39 +95,67 @@ async def generate(
     pixels: Annotated[
         Pixels, Query(description="Of streamed patches: inside events, or as addresses.")
     ] = Pixels.INLINE,
-    prefer: Annotated[str, Header(description="`wait=N` waits up to N seconds (1 to 60) for the job to end.")] = "",
-) -> JobView | Response:
+    prefer: Annotated[str, Header(description="`wait=N` waits up to N seconds (1 to 60) for the end.")] = "",
+    key: Annotated[
+        str, Header(alias=HEADER, description="The same key and request again give the job or group that exists.")
+    ] = "",
+) -> JobView | GroupView | Response:
     """The same request and seed give the same bytes. Sizes are in pixels and need not be multiples of the patch."""
-    state = await _submit(gateway, await prepare(gateway, wanted, request.state.upload))
-    job_id = state.job.id
-    location = {"Location": job_path(job_id)}
-    if preferred(request.headers.get("accept", ""), ("application/json", MEDIA_TYPE)) == MEDIA_TYPE:
+    streams = preferred(request.headers.get("accept", ""), ("application/json", MEDIA_TYPE)) == MEDIA_TYPE
+    if streams and wanted.n > 1:
+        raise InvalidRequest(field_error("n", "must be 1 for an event stream: each candidate has its own", wanted.n, 1))
+    states, headers = await _accepted(gateway, wanted, request.state.upload, key)
+    first = states[0].job
+    if streams:
         watching = contextlib.ExitStack()
-        feed = watching.enter_context(gateway.feeds.watch(job_id))
+        feed = watching.enter_context(gateway.feeds.watch(first.id))
         pages = gateway.feeds.follow(feed, LOG_START, pixels)
-        return EventStream(pages, watching, location, gateway.settings.ping_s)
+        return EventStream(pages, watching, headers, gateway.settings.ping_s)
 
     wait_s = wait_seconds(prefer)
     if wait_s is not None:
-        await gateway.feeds.until_ended(job_id, wait_s)
-        response.headers["Preference-Applied"] = f"wait={wait_s}"
-    with contextlib.suppress(BrokerUnavailable):  # the job is accepted: an error now would make callers send it again
-        state = await gateway.broker.state(job_id)
-    response.headers.update(location)
-    response.status_code = 200 if wait_s is not None and state.status in ENDED else 202
-    return JobView.of(state)
+        await asyncio.gather(*(gateway.feeds.until_ended(state.job.id, wait_s) for state in states))
+        headers["Preference-Applied"] = f"wait={wait_s}"
+    with contextlib.suppress(BrokerUnavailable):  # it is accepted: an error now would make callers send it again
+        states = await asyncio.gather(*(gateway.broker.state(state.job.id) for state in states))
+    response.headers.update(headers)
+    response.status_code = 200 if wait_s is not None and is_ended(states) else 202
+    return JobView.of(states[0]) if first.candidate is None else GroupView.of(states)
 
 
-async def _submit(gateway: Gateway, prepared: Prepared) -> JobState:
-    """The job as it was put into the queue. Raises QueueFull, BrokerUnavailable."""
-    job, picture = prepared.job, prepared.picture
-    if picture is not None:  # first: whoever takes the job finds it
-        await asyncio.to_thread(gateway.store.put, job.id, picture.png, "given")
+async def _accepted(
+    gateway: Gateway, wanted: GenerateRequest, upload: Upload | None, key: str
+) -> tuple[list[JobState], dict[str, str]]:
+    """The job, or the candidates of the group, that the request gets, and headers that say so."""
+    claimed = claim(key, wanted, upload)
+    first = None if claimed is None else await made_before(gateway, claimed)
+    replayed = REPLAYED if first is not None else {}
+    if first is None:
+        states = await _submit(gateway, await prepare(gateway, wanted, upload, claimed))
+        first = states[0].job
+        if claimed is not None:  # another request with the same key may have come first meanwhile
+            await made_before(gateway, claimed)
+    elif first.candidate is None:
+        states = [await gateway.broker.state(first.id)]
+    else:
+        states = await candidates(gateway.broker, first.candidate.group)
+    path = job_path(first.id) if first.candidate is None else group_path(first.candidate.group)
+    return states, {"Location": path, **replayed}
+
+
+async def _submit(gateway: Gateway, prepared: Prepared) -> list[JobState]:
+    """The jobs as they were put into the queue, all or none. Raises QueueFull, BrokerUnavailable."""
+    jobs, picture = prepared.jobs, prepared.picture
+    if picture is not None:  # first: whoever takes a job finds it
+        for job in jobs:
+            await asyncio.to_thread(gateway.store.put, job.id, picture.png, "given")
     try:
-        await gateway.broker.submit(job, job.total)
+        await gateway.broker.submit_all([(job, job.total) for job in jobs])
     except QueueFull:
         if picture is not None:
-            await asyncio.to_thread(gateway.store.delete, job.id, "given")
+            for job in jobs:
+                await asyncio.to_thread(gateway.store.delete, job.id, "given")
         raise
-    gateway.metrics.submitted(job.id)
-    return JobState(job=job, status=JobStatus.QUEUED, patches_total=job.total)
+    for job in jobs:
+        gateway.metrics.submitted(job.id)
+    return [JobState(job=job, status=JobStatus.QUEUED, patches_total=job.total) for job in jobs]

@@ -2,17 +2,16 @@
 
 import asyncio
 import hashlib
-import os
 import re
-from pathlib import Path
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse
 
-from jobs.job import JobState, JobStatus
-from server.errors import InvalidRequest, PatchNotFound, ResultGone, ResultNotReady, problems
-from server.gateway import Gateway, GatewayDep, JobId
+from server.errors import InvalidRequest, NoGivenPicture, PatchNotFound, ResultGone, problems
+from server.files import StoredFile, no_longer_kept, result_file
+from server.films import FilmFormat, film_file
+from server.gateway import GatewayDep, JobId
 from server.images import ResultFormat, convert
 from server.negotiation import attachment, preferred
 from server.schemas import JobView
@@ -23,6 +22,17 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _INDEX = re.compile(r"[0-9]{1,9}")
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+class FileFormat(StrEnum):
+    """What a result can be asked for as: a picture as the first three, a film as the last four."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    MP4 = "mp4"
+    WEBM = "webm"
+    GIF = "gif"
 
 
 @router.get("", summary="A job as it stands now", responses=problems(404, 503))
@@ -61,74 +71,103 @@ async def patch(
 
 
 @router.get(
+    "/given",
+    summary="The picture that the job goes on from",
+    response_class=Response,
+    responses={
+        200: {"description": "As the job uses it: upright 8-bit RGB.", "content": {"image/png": _BINARY}},
+        206: {"description": "Parts of it (Range, If-Range)."},
+        **problems(404, 410, 416, 503),
+    },
+)
+async def given(gateway: GatewayDep, job_id: JobId) -> Response:
+    state = await gateway.broker.state(job_id)
+    if state.job.given is None:
+        raise NoGivenPicture("No picture came with the request of this job.")
+    path = gateway.store.path(job_id, "given")
+    try:
+        stat = await asyncio.to_thread(path.stat)
+    except FileNotFoundError:
+        raise ResultGone("The picture that was given is no longer kept.") from None
+    return StoredFile(path, 200, {"Cache-Control": "private, max-age=3600"}, "image/png", stat_result=stat)
+
+
+@router.get(
     "/result",
-    summary="The finished picture",
+    summary="The finished picture or film",
     response_class=Response,
     responses={
         200: {
-            "description": "The picture, with prompt, seed, order, model and version written into the file.",
-            "content": {wanted.media_type: _BINARY for wanted in ResultFormat},
+            "description": "The picture, with prompt, seed, order, model and version written into the file; or the "
+            "film, in MP4 and WebM with the same.",
+            "content": {wanted.media_type: _BINARY for wanted in (*ResultFormat, *FilmFormat)},
         },
-        206: {"description": "Parts of the PNG (Range, If-Range)."},
-        304: {"description": "The picture that the caller has (If-None-Match)."},
-        **problems(404, 409, 410, 422, 503),
+        206: {"description": "Parts of the PNG, or of a film in any format (Range, If-Range)."},
+        304: {"description": "What the caller has (If-None-Match)."},
+        **problems(404, 409, 410, 416, 422, 503),
     },
 )
 async def result(
     gateway: GatewayDep,
     job_id: JobId,
     request: Request,
-    wanted: Annotated[
-        ResultFormat | None,
-        Query(alias="format", description="Left out: by the Accept header, png if that is no help."),
+    named: Annotated[
+        FileFormat | None,
+        Query(
+            alias="format",
+            description="Of a picture png, webp or jpeg, of a film mp4, webm, webp or gif. Left out: by the Accept "
+            "header, the first of these if that is no help.",
+        ),
     ] = None,
     download: Annotated[bool, Query(description="Offer it as a file, named after the prompt.")] = False,
     if_none_match: Annotated[str, Header()] = "",
 ) -> Response:
     state = await gateway.broker.state(job_id)
-    path, stat = await _file(gateway, state)
-    width, height = state.job.request.width, state.job.request.height
-    if wanted is None:
-        offers = {choice.media_type: choice for choice in ResultFormat if choice.limit(width, height) is None}
-        wanted = offers[preferred(request.headers.get("accept", ""), tuple(offers))]
-    elif reason := wanted.limit(width, height):
-        rule, limit = reason
-        raise InvalidRequest(field_error("format", f"must be png: {rule}", limit=limit))
-
+    accept = request.headers.get("accept", "")
+    if state.job.is_film:
+        wanted: ResultFormat | FilmFormat = _film_format(named, accept)
+    else:
+        wanted = _picture_format(named, accept, state.job.request.width, state.job.request.height)
+    path, stat = await result_file(gateway, state)
+    if isinstance(wanted, FilmFormat):
+        path, stat = await film_file(gateway, state.job, wanted)
+    is_stored = state.job.is_film or wanted is ResultFormat.PNG
     version = f"{stat.st_mtime_ns:x}-{stat.st_size:x}"  # results are put whole and at most once
-    etag = f'"{version}"' if wanted is ResultFormat.PNG else f'"{version}-{wanted.value}"'
+    etag = f'"{version}"' if is_stored else f'"{version}-{wanted.value}"'
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600", "Vary": "Accept"}
     if etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
     if download:
         headers["Content-Disposition"] = attachment(state.job.request.prompt or "", wanted.value)
-    if wanted is ResultFormat.PNG:
-        return FileResponse(path, 200, headers, wanted.media_type, stat_result=stat)  # heeds Range and If-Range
+    if is_stored or isinstance(wanted, FilmFormat):
+        return StoredFile(path, 200, headers, wanted.media_type, stat_result=stat)
     async with gateway.converting:
         try:
             picture = await asyncio.to_thread(convert, path, wanted)
         except FileNotFoundError:
-            raise _no_longer_kept() from None
+            raise no_longer_kept() from None
     return Response(picture, 200, headers, wanted.media_type)
 
 
-async def _file(gateway: Gateway, state: JobState) -> tuple[Path, os.stat_result]:
-    """Where the stored result is. Raises ResultNotReady, ResultGone."""
-    match state.status:
-        case JobStatus.QUEUED | JobStatus.RUNNING:
-            done = f"{state.patches_done} of {state.patches_total} patches are done"
-            raise ResultNotReady(f"The job is {state.status.value}: {done}.")
-        case JobStatus.FAILED:
-            raise ResultGone(f"The job failed and has no result: {state.error}")
-        case JobStatus.CANCELED:
-            raise ResultGone("The job was canceled and has no result.")
-        case JobStatus.SUCCEEDED:
-            path = gateway.store.path(state.job.id)
-            try:
-                return path, await asyncio.to_thread(path.stat)
-            except FileNotFoundError:
-                raise _no_longer_kept() from None
+def _picture_format(named: FileFormat | None, accept: str, width: int, height: int) -> ResultFormat:
+    """Raises InvalidRequest."""
+    if named is None:
+        offers = {choice.media_type: choice for choice in ResultFormat if choice.limit(width, height) is None}
+        return offers[preferred(accept, tuple(offers))]
+    if named.value not in list(ResultFormat):
+        raise InvalidRequest(field_error("format", "must be png, webp or jpeg for a picture", named, [*ResultFormat]))
+    wanted = ResultFormat(named.value)
+    if reason := wanted.limit(width, height):
+        rule, limit = reason
+        raise InvalidRequest(field_error("format", f"must be png: {rule}", limit=limit))
+    return wanted
 
 
-def _no_longer_kept() -> ResultGone:
-    return ResultGone("The result is no longer kept.")
+def _film_format(named: FileFormat | None, accept: str) -> FilmFormat:
+    """Raises InvalidRequest."""
+    if named is None:
+        offers = {choice.media_type: choice for choice in FilmFormat}
+        return offers[preferred(accept, tuple(offers))]
+    if named.value not in list(FilmFormat):
+        raise InvalidRequest(field_error("format", "must be mp4, webm, webp or gif for a film", named, [*FilmFormat]))
+    return FilmFormat(named.value)

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request
 
 from canvas.grid import Extent
-from canvas.plan import Phase, pages_needed
+from canvas.plan import Phase
 from jobs.job import ModelInfo
 from jobs.request import GenerateRequest
 from server.errors import problems
 from server.forms import FormRoute
 from server.gateway import GatewayDep
+from server.limits import pages_of
 from server.prepare import Prepared, prepare
 from server.routes.generate import EXAMPLES, FORM_BODY
 from server.schemas import GridView, PhaseView, PlanView
@@ -21,7 +22,7 @@ router = APIRouter(tags=["jobs"], route_class=FormRoute)
 @router.post(
     "/plan",
     summary="What a request would do and cost",
-    responses=problems(400, 413, 415, 422, 503),
+    responses=problems(400, 404, 409, 413, 415, 422, 503),
     openapi_extra=FORM_BODY,
 )
 async def plan(
@@ -34,15 +35,19 @@ async def plan(
 
 
 def _view(prepared: Prepared) -> PlanView:
-    job, model, layout = prepared.job, prepared.model, prepared.job.layout
+    job, model = prepared.job, prepared.model
+    layout = job.layout
     whole = job.plan(Extent(*model.extent))
     draws = whole.draws()
-    pages = None if model.slots is None else pages_needed(whole, model.slots) * _pages_per_patch(prepared)
+    pages = pages_of(job, model)
     return PlanView(
         task=job.request.resolved_task,
         model=model.name,
+        n=len(prepared.jobs),
         width=job.request.width,
         height=job.request.height,
+        frames=job.layout.grid.frames,
+        fps=job.request.fps,
         given=job.given,
         order=job.order,
         grid=GridView(
@@ -59,7 +64,7 @@ def _view(prepared: Prepared) -> PlanView:
         rounds=whole.rounds,
         pool_pages=pages,
         pool_bytes=None if pages is None or model.page_bytes is None else pages * model.page_bytes,
-        expected_seconds=_seconds(model, sum(draws)),
+        expected_seconds=_seconds(model, sum(draws) * len(prepared.jobs)),
     )
 
 
@@ -73,13 +78,6 @@ def _phase(phase: Phase, drawn: int) -> PhaseView:
         draws=drawn,
         replays=len(region) - drawn,
     )
-
-
-def _pages_per_patch(prepared: Prepared) -> int:
-    """With classifier-free guidance there is a second branch, without the prompt."""
-    request = prepared.job.request
-    is_guided = request.prompt is not None and request.sampling.cfg_scale != 1
-    return prepared.model.guided_pages if is_guided else 1
 
 
 def _seconds(model: ModelInfo, patches: int) -> float | None:

@@ -14,7 +14,12 @@ router = APIRouter(tags=["service"])
 @router.get("/models", summary="The models that workers serve", responses=problems(503))
 async def models(gateway: GatewayDep) -> ModelsView:
     max_pixels = gateway.settings.max_pixels
-    limits = Limits(max_pixels=max_pixels, max_image_pixels=min(max_pixels, GIVEN_MAX_PIXELS))
+    limits = Limits(
+        max_pixels=max_pixels,
+        max_frames=gateway.settings.max_frames,
+        max_candidates=gateway.settings.max_candidates,
+        max_image_pixels=min(max_pixels, GIVEN_MAX_PIXELS),
+    )
     views = [ModelView(**info.model_dump(), limits=limits) for info in await gateway.models()]
     return ModelsView(models=views, default=gateway.settings.default_model or (views[0].name if views else None))
 

@@ -175,12 +175,26 @@ def test_without_a_given_picture_the_plan_is_one_phase_in_the_order_of_the_state
         assert layout.box(patch) == (left, top, min(right, width), min(bottom, height))
 
 
-def test_a_film_runs_through_its_frames_in_turn_from_those_that_are_given() -> None:
-    film = Layout(20, 10, Grid(5, 2, 3, PX), given_frames=1)
+@pytest.mark.parametrize(("given", "drawn"), [(None, 30), (Box(0, 0, 20, 10), 24)])
+def test_a_film_runs_through_its_frames_in_turn_from_the_one_that_is_given(given: Box | None, drawn: int) -> None:
+    film = lay_out(20, 10, PX, given, frames=5)
+    assert film.grid == Grid(5, 2, 3, PX)
     plan = planned(film, Extent(1, 1, 1))
     assert [patch.frame for _, patch in plan.sequence()] == sorted(patch.frame for patch in plan.grid)
-    assert plan.given == {patch for patch in plan.grid if patch.frame == 0}
-    assert plan.draws() == (24,)
+    assert plan.given == (frozenset() if given is None else {patch for patch in plan.grid if patch.frame == 0})
+    assert plan.draws() == (drawn,)
+
+
+def test_a_film_of_the_given_picture_alone_draws_nothing() -> None:
+    plan = planned(lay_out(20, 10, PX, Box(0, 0, 20, 10)), Extent(1, 1, 1))
+    assert (len(plan.phases), len(plan.given), plan.draws()) == (1, 6, (0,))
+
+
+def test_less_than_a_frame_cannot_be_given_of_a_film() -> None:
+    with pytest.raises(ValueError, match="must be its whole first frame"):
+        lay_out(20, 10, PX, Box(0, 0, 19, 10), frames=2)
+    with pytest.raises(ValueError, match="must be its whole first frame"):
+        lay_out(20, 10, PX, Box(0, 0, 20, 10), Box(0, 0, 5, 5), frames=2)
 
 
 def test_first_pixels_look_only_at_what_exists_whenever_the_patch_is_drawn() -> None:

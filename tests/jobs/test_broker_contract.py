@@ -11,6 +11,7 @@ from jobs.broker.base import LOG_START, Broker, BrokerLimits, Lease, LoggedEvent
 from jobs.errors import JobNotFound, LeaseLost, QueueFull
 from jobs.events import (
     TERMINAL,
+    Fit,
     JobCanceled,
     JobFailed,
     JobFinished,
@@ -166,6 +167,20 @@ class TestQueue:
             await broker.state(refused.id)
         await take_one(broker)
         await broker.submit(refused, TOTAL)
+
+    async def test_several_jobs_are_accepted_all_or_none(self, broker: Broker, new_job: NewJob) -> None:
+        first, *jobs = [new_job() for _ in range(4)]
+        await broker.submit(first, TOTAL)
+        await broker.submit_all([(job, TOTAL) for job in jobs])
+        assert [(await broker.state(job.id)).queue_position for job in (first, *jobs)] == [0, 1, 2, 3]
+        too_many = [new_job(), new_job()]
+        with pytest.raises(QueueFull):
+            await broker.submit_all([(job, TOTAL) for job in too_many])
+        for job in too_many:
+            with pytest.raises(JobNotFound):
+                await broker.state(job.id)
+        await broker.submit_all([(job, TOTAL) for job in (*jobs, too_many[0])])  # those that are there stay as they are
+        assert await broker.depth() == 5
 
     async def test_an_unknown_job_is_not_found(self, broker: Broker) -> None:
         for asked in (broker.state("nobody"), broker.cancel("nobody"), broker.read("nobody")):
@@ -378,7 +393,15 @@ class TestLog:
         assert [logged.event for logged in log if isinstance(logged.event, TERMINAL)] == [failed]
         assert log[-1].event == failed
         state = await broker.state(lease.job_id)
-        assert (state.status, state.error) == (JobStatus.FAILED, failed.message)
+        assert (state.status, state.error, state.fit) == (JobStatus.FAILED, failed.message, None)
+
+    async def test_how_a_finished_picture_fits_is_part_of_its_state(self, broker: Broker, new_job: NewJob) -> None:
+        job = new_job()
+        lease = await submit_and_take(broker, job)
+        fit = Fit(score=0.25, asked={"water": ("lake", "sea")}, read={"water": "none"})
+        assert (await broker.state(job.id)).fit is None
+        await broker.append(lease, [NewEvent(JobFinished(seconds=1.0, sha256="ab", fit=fit))])
+        assert (await broker.state(job.id)).fit == fit
 
     @pytest.mark.parametrize("last", [patch(1, b"b"), NewEvent(FINISHED)], ids=["patch", "terminal"])
     async def test_a_repeated_append_writes_once(self, broker: Broker, new_job: NewJob, last: NewEvent) -> None:

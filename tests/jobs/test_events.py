@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from jobs.broker.rules import end_status, may_change
 from jobs.events import (
     TERMINAL,
+    FrameEvent,
     JobCanceled,
     JobEvent,
     JobFailed,
@@ -41,6 +42,7 @@ EVENTS: list[JobEvent] = [
     JobResumed(done=3),
     PatchEvent(index=5, frame=0, row=1, column=2, box=(128, 64, 192, 128), done=6, total=8, sha256="ab"),
     PatchRefined(index=5, frame=0, row=1, column=2, box=(128, 64, 192, 128), sha256="cd"),
+    FrameEvent(index=0, done=1, total=16, sha256="de", seconds=0.5),
     JobFinished(seconds=12.25, sha256="ef"),
     JobFailed(code="out_of_memory", message='Quotes ", newlines \n and 女娲 survive.'),
     JobCanceled(done=0),

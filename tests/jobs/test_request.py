@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from jobs.request import PROMPT_MAX_CHARS, SHORT_TASK_NAMES, SIDE_MAX_PX, GenerateRequest, Task
+from jobs.request import CANDIDATES_MAX, PROMPT_MAX_CHARS, SHORT_TASK_NAMES, SIDE_MAX_PX, GenerateRequest, Task
 
 
 def test_an_empty_request_is_a_picture_without_a_prompt() -> None:
@@ -93,11 +93,59 @@ def test_a_short_name_is_the_task(short: str, task: Task) -> None:
     )
 
 
-@pytest.mark.parametrize("field", [{"image": "aaaa"}, {"extend": {"top": 3}}, {"anchor": "top"}])
+@pytest.mark.parametrize("field", [{"image": "aaaa"}, {"job": "abc"}, {"extend": {"top": 3}}, {"anchor": "top"}])
 def test_what_only_a_given_picture_has_makes_it_outpainting(field: dict[str, object]) -> None:
     request = GenerateRequest.model_validate(field)
     assert request.resolved_task is Task.IMAGE_OUTPAINTING
     assert GenerateRequest.model_validate_json(request.model_dump_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"guidance_scale": 2.0, "sampling": {"cfg_scale": 2.0}}, "guidance_scale and sampling.cfg_scale are the same"),
+        ({"image": "aaaa", "job": "abc"}, "image and job both say"),
+        ({"job": "abc", "task": "t2i", "prompt": "a"}, "task text_to_image takes no job"),
+        ({"n": 0}, "greater than or equal to 1"),
+        ({"n": CANDIDATES_MAX + 1}, "less than or equal to 64"),
+        ({"n": 1.5}, "valid integer"),
+    ],
+)
+def test_what_contradicts_itself_or_is_too_much_is_refused(body: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        GenerateRequest.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "task"),
+    [
+        ({"frames": 2, "prompt": "a"}, Task.TEXT_TO_VIDEO),
+        ({"fps": 2}, Task.TEXT_TO_VIDEO),  # an image may come beside it, as a part of a form
+        ({"frames": 2, "image": "aaaa"}, Task.IMAGE_ANIMATION),
+        ({"fps": 60, "job": "abc", "prompt": "a"}, Task.IMAGE_ANIMATION),
+        ({"task": "animation"}, Task.IMAGE_ANIMATION),
+    ],
+)
+def test_frames_make_it_a_film(body: dict[str, object], task: Task) -> None:
+    assert GenerateRequest.model_validate(body).resolved_task is task
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"task": "t2v"}, "prompt"),
+        ({"task": "t2v", "prompt": "a", "image": "aaaa"}, "image"),
+        ({"task": "animation", "extend": {"left": 1}}, "extend"),
+        ({"task": "t2i", "prompt": "a", "frames": 2}, "frames"),
+        ({"task": "outpainting", "fps": 2}, "fps"),
+        ({"frames": 2, "prompt": "a", "n": 2}, "n"),
+    ],
+)
+def test_a_field_that_does_not_fit_the_task_is_named(body: dict[str, object], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        GenerateRequest.model_validate(body)
+    [fault] = caught.value.errors()
+    assert (fault["type"], fault["ctx"]["field"]) == ("misfit", field)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -116,3 +116,24 @@ def test_purging_forgets_what_is_old(store: FolderStore) -> None:
     assert store.purge(older_than_s=60) == 1
     assert (store.get("old"), store.get("new")) == (None, b"data")
     assert not interrupted.exists()
+
+
+def test_purging_keeps_what_is_old_of_jobs_that_live(store: FolderStore) -> None:
+    assert store.old(older_than_s=60) == set()
+    for job_id, kind in (("waits", "given"), ("gone", "given"), ("gone", "result"), ("new", "result")):
+        store.put(job_id, b"data", kind)
+        if job_id != "new":
+            os.utime(store.path(job_id, kind), (0, 0))
+    assert store.old(older_than_s=60) == {"waits", "gone"}
+    assert store.purge(older_than_s=60, keep={"waits"}) == 2
+    assert (store.get("waits", "given"), store.get("gone", "given"), store.get("gone")) == (b"data", None, None)
+    assert store.get("new") == b"data"
+
+
+def test_a_file_that_a_writer_made_becomes_a_picture_at_once(store: FolderStore) -> None:
+    path = store.unfinished()
+    path.write_bytes(b"half a film")
+    assert store.get("job", "webm") is None
+    store.adopt(path, "job", "webm")
+    assert (store.get("job", "webm"), path.exists()) == (b"half a film", False)
+    assert store.unfinished().name.startswith(".new-"), "forgotten in time, as by purge()"

@@ -16,11 +16,16 @@ def states(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(SHAPE, generator=generator), torch.randn(SHAPE, generator=generator)
 
 
+def add(pool: NearbyContextPool, key: str, keys: torch.Tensor, values: torch.Tensor) -> None:
+    [page] = pool.take([key])
+    pool.write(page, keys, values)
+
+
 def test_what_was_added_is_selected_turned_to_its_offset() -> None:
     pool = NearbyContextPool(CONFIG, pages=3, device=torch.device("cpu"))
     keys, values = states(0)
-    pool.add("a", keys, values)
-    pool.add("b", *states(1))
+    add(pool, "a", keys, values)
+    add(pool, "b", *states(1))
     got_keys, got_values, mask = pool.select([[("a", (0, -1, 1))], []], slots=2)
     m, tokens = CONFIG.patch_tokens, CONFIG.tokens_per_patch
     turned = rotate(keys.half().float(), rotary_angles(torch.tensor([0.0, -m, m]), CONFIG.head_dim))
@@ -33,7 +38,7 @@ def test_what_was_added_is_selected_turned_to_its_offset() -> None:
 def test_a_page_is_free_again_after_remove() -> None:
     pool = NearbyContextPool(CONFIG, pages=1, device=torch.device("cpu"))
     for name in ("a", "b", "c"):
-        pool.add(name, *states(0))
+        add(pool, name, *states(0))
         pool.remove(name)
     assert len(pool) == 0
     assert pool.high_water == 1
@@ -48,10 +53,21 @@ def test_what_is_not_in_the_pool_cannot_be_selected() -> None:
 
 
 def test_a_patch_is_added_only_once() -> None:
-    pool = NearbyContextPool(CONFIG, pages=2, device=torch.device("cpu"))
-    pool.add("a", *states(0))
+    pool = NearbyContextPool(CONFIG, pages=3, device=torch.device("cpu"))
+    add(pool, "a", *states(0))
     with pytest.raises(KeyError, match="already"):
-        pool.add("a", *states(0))
+        pool.take(["a"])
+    with pytest.raises(KeyError, match="already"):
+        pool.take(["b", "b"])
+    assert "b" not in pool
+
+
+def test_pages_are_taken_all_or_none() -> None:
+    pool = NearbyContextPool(CONFIG, pages=2, device=torch.device("cpu"))
+    with pytest.raises(MemoryError, match="3 pages wanted, 2 of 2 are free"):
+        pool.take(["a", "b", "c"])
+    assert len(pool) == 0
+    assert len({pool.page(key) for key in ("a", "b") if pool.take([key])}) == 2
 
 
 def test_a_page_takes_the_bytes_that_its_geometry_says() -> None:

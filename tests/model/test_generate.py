@@ -57,8 +57,8 @@ def test_prefill_of_a_patchs_own_tokens_gives_the_states_that_decoding_left(mode
         (tokens,) = first.decode([(drawn, patch)])
         second.prefill([(replayed, patch, tokens)])
         for row in range(2):
-            page = first.pool.storage[:, first.pool._pages["job", patch, row]]
-            again = second.pool.storage[:, second.pool._pages["job", patch, row]]
+            page = first.pool.storage[:, first.pool.page(("job", patch, row))]
+            again = second.pool.storage[:, second.pool.page(("job", patch, row))]
             assert torch.equal(page, again)
     assert torch.equal(drawn.tokens, replayed.tokens)
 
@@ -162,9 +162,20 @@ def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model
         assert torch.equal(decoder.render(canvas, patch, refined=False), pixels)
 
 
-def test_stills_and_films_do_not_share_a_batch(model: Model) -> None:
-    decoder = PatchDecoder(model)
-    grids = [Grid(frames, 1, 1, model.config.patch_px) for frames in (1, 2)]
-    canvases = [decoder.start(f"{g.frames}", g, "zeta", PROMPT, SAMPLING, 0) for g in grids]
-    with pytest.raises(ValueError, match="stills or of films"):
-        decoder.decode([(canvas, next(iter(canvas.grid))) for canvas in canvases])
+@pytest.mark.parametrize("step", ["auto", "torch"])
+def test_stills_and_films_share_a_batch_and_change_nothing_in_each_other(model: Model, step: str) -> None:
+    """Their patches look at up to 4 and up to 13 others."""
+    grids = [Grid(1, 2, 2, model.config.patch_px), Grid(3, 2, 2, model.config.patch_px)]
+
+    def alone(grid: Grid) -> Canvas:
+        return run(PatchDecoder(model, step=step), grid, seed=grid.frames)
+
+    decoder = PatchDecoder(model, step=step)
+    still, film = (decoder.start(f"{g.frames}", g, "zeta", PROMPT, SAMPLING, g.frames) for g in grids)
+    patches = list(grids[1])
+    for patch in patches[:8]:
+        decoder.decode([(film, patch)])
+    for patch, of_film in zip(grids[0], patches[8:], strict=True):  # all 13 are there for the last of them
+        decoder.decode([(still, patch), (film, of_film)])
+    assert torch.equal(still.tokens, alone(grids[0]).tokens)
+    assert torch.equal(film.tokens, alone(grids[1]).tokens)

@@ -21,12 +21,12 @@ class Noise:
         self.box = box
         self.pixels = np.random.default_rng(1).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
-    def window(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    def window(self, frame: int, box: Box) -> tuple[np.ndarray, np.ndarray]:
         known = np.zeros(self.pixels.shape[:2], np.bool_)
         known[self.box.top : self.box.bottom, self.box.left : self.box.right] = True
         rows, columns = np.arange(box.top, box.bottom), np.arange(box.left, box.right)
         inside = (rows >= 0)[:, None] & (columns >= 0)
-        return self.pixels[rows[:, None], columns], known[rows[:, None], columns] & inside
+        return self.pixels[rows[:, None], columns], known[rows[:, None], columns] & inside & (frame == 0)
 
 
 def started(decoder: PatchDecoder, layout: Layout, known: Noise) -> Canvas:
@@ -56,7 +56,7 @@ def test_tokens_inside_the_known_pixels_stay_and_the_others_are_drawn(model: Mod
     assert canvas.done | canvas.plan.given == set(canvas.grid)
     fixed_tokens = 0
     for patch in canvas.grid:
-        tokens, fixed = known_tokens(model.tokenizer, known, canvas.grid.box(patch))
+        tokens, fixed = known_tokens(model.tokenizer, known, 0, canvas.grid.box(patch))
         assert bool(fixed.all()) == (patch in canvas.plan.given)
         assert torch.equal(decoder.tokens(canvas, patch)[fixed.flatten()], tokens[fixed])
         fixed_tokens += int(fixed.sum())
@@ -66,8 +66,8 @@ def test_tokens_inside_the_known_pixels_stay_and_the_others_are_drawn(model: Mod
 def test_a_patchs_tokens_are_those_of_the_whole_picture_encoded_at_once(model: Model) -> None:
     px = model.config.patch_px
     known = Noise(Box(0, 0, 400, 400))
-    whole = model.tokenizer.encode(window(known, Box(0, 0, 4 * px, 4 * px), torch.device("cpu"))[0][None])[0]
-    tokens, _ = known_tokens(model.tokenizer, known, Box(px, px, 2 * px, 2 * px))
+    whole = model.tokenizer.encode(window(known, 0, Box(0, 0, 4 * px, 4 * px), torch.device("cpu"))[0][None])[0]
+    tokens, _ = known_tokens(model.tokenizer, known, 0, Box(px, px, 2 * px, 2 * px))
     m = model.config.transformer.patch_tokens
     assert torch.equal(tokens, whole[m : 2 * m, m : 2 * m])
 
@@ -144,3 +144,24 @@ def test_pixels_far_from_known_ones_are_rendered_as_ever(model: Model) -> None:
     without = [decoder.render(canvas, patch, refined=True) for patch in (far, near)]
     assert torch.equal(with_known[0], without[0])
     assert not torch.equal(with_known[1], without[1])
+
+
+def test_a_film_that_begins_with_a_given_picture_is_drawn_from_it_and_only_its_first_frame_is_known(
+    model: Model,
+) -> None:
+    px = model.config.patch_px
+    layout = lay_out(2 * px, px, px, Box(0, 0, 2 * px, px), frames=3)
+    results = []
+    for known in (Noise(layout.known), Noise(layout.known), Noise(layout.known, 300)):
+        decoder = PatchDecoder(model)
+        canvas = started(decoder, layout, known)
+        for patch in canvas.grid:
+            if patch.frame == 0:
+                decoder.prefill([(canvas, patch, decoder.tokens(canvas, patch))])
+            else:
+                decoder.decode([(canvas, patch)])
+        _, fixed = known_tokens(model.tokenizer, known, 1, canvas.grid.box(Patch(1, 0, 0)))
+        assert not fixed.any()
+        results.append(canvas.tokens)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0][1], results[2][1]), "another picture, another film"

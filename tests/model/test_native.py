@@ -1,12 +1,12 @@
 """The native step against the plain PyTorch loop, against itself in any company, and where it cannot run."""
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from canvas.grid import Grid, Patch
@@ -21,7 +21,6 @@ from model.transformer import Transformer
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "tiny"
 PROMPT = "snowy mountains at sunset lake"
-CPU = torch.device("cpu")
 
 Job = tuple[Canvas, Patch]
 
@@ -48,21 +47,38 @@ def half_done(model: Model, order: str = "zeta", sampling: Sampling | None = Non
     return decoder, (canvas, patch)
 
 
+def draw_natively(
+    model: Model, decoder: PatchDecoder, job: Job, noise: Tensor, sampling: Sampling | None = None
+) -> tuple[Tensor, Tensor]:
+    """Tokens [n, M] of the same patch once for each row of noise [n, M], and the logits [n, M, V] they came from.
+
+    The states of the last are left in the pool.
+    """
+    canvas, patch = job
+    keys = [(canvas.key, patch, row) for row in range(canvas.branches)]
+    if keys[0] not in decoder.pool:
+        decoder.pool.take(keys)
+    n, m = noise.shape
+    slot = decoder._slot(canvas, patch, torch.full((m,), -1))
+    trace = torch.empty(n, m, model.transformer.codebook_size)
+    steps = NativeSteps(model.transformer)
+    slots = [replace(slot, noise=noise[i], trace=trace[i], sampling=sampling or slot.sampling) for i in range(n)]
+    return torch.cat([steps(decoder.pool, [one]) for one in slots]), trace
+
+
 def both_ways(
     model: Model, decoder: PatchDecoder, job: Job
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Guided logits [M, V] and states of one patch by native code, and by one PyTorch pass over the same tokens."""
+    """Guided logits [M, V] and states [L, branches, H, M, d] of one patch by native code, and by one PyTorch pass over
+    the same tokens.
+    """
     transformer, m = model.transformer, model.config.transformer.tokens_per_patch
     canvas, patch = job
-    context = decoder._context([job])
-    trace = torch.empty(1, m, model.config.tokenizer.codebook_size)
-    tokens, *states = NativeSteps(transformer)(
-        context,
-        SamplingRows([canvas.sampling], CPU),
-        patch_noise(canvas.seed, *patch, m)[None],
-        torch.full((1, m), -1),
-        trace,
-    )
+    noise = patch_noise(canvas.seed, *patch, m)[None]
+    tokens, trace = draw_natively(model, decoder, job, noise)
+    pages = [decoder.pool.page((canvas.key, patch, row)) for row in range(canvas.branches)]
+    states = decoder.pool.keys[:, pages].transpose(-1, -2), decoder.pool.values[:, pages]
+    context = decoder._context([job], decoder.extent.max_nearby)
     hidden, keys, values = transformer.patch_pass(
         transformer.embed(tokens.repeat_interleave(2, 0), context.conditions),
         context.orders,
@@ -71,7 +87,7 @@ def both_ways(
     )
     logits = transformer.logits(hidden[:, :-1])
     guided = guide(logits[0], logits[1], torch.tensor(canvas.sampling.cfg_scale))
-    return trace[0], guided, (states[0], states[1]), (keys, values)
+    return trace[0], guided, states, (keys[:, : canvas.branches], values[:, : canvas.branches])
 
 
 @native_only
@@ -108,68 +124,25 @@ def test_greedy_tokens_of_the_shipped_checkpoint_are_those_of_pytorch() -> None:
     assert (ours.argmax(1) == theirs.argmax(1)).float().mean() > 0.95
 
 
-class Alone:
-    """Tokens and pages of patches that were decoded one at a time, by seed; what company must not change."""
-
-    def __init__(self, model: Model) -> None:
-        self.model, self.grid = model, Grid(1, 2, 2, model.config.patch_px)
-        self.known: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def canvas(self, decoder: PatchDecoder, seed: int) -> Canvas:
-        sampling = [
-            Sampling(cfg_scale=2.0),
-            Sampling(temperature=0.7, top_k=20),
-            Sampling(temperature=0.0, cfg_scale=3.0),
-            Sampling(temperature=1.3, top_p=0.8, cfg_scale=1.5),
-        ][seed % 4]
-        prompt = [PROMPT, "night forest", None][seed % 3]
-        return decoder.start(f"job-{seed}", self.grid, list(ORDERS)[seed // 4 % 4], prompt, sampling, seed)
-
-    def of(self, seed: int) -> tuple[Tensor, Tensor]:
-        if seed not in self.known:
-            decoder = PatchDecoder(self.model, slots=1, step="native")
-            canvas = self.canvas(decoder, seed)
-            for patch in canvas.order.sequence(self.grid):
-                decoder.decode([(canvas, patch)])
-            self.known[seed] = canvas.tokens, pages(decoder, canvas)
-        return self.known[seed]
-
-
-def pages(decoder: PatchDecoder, canvas: Canvas) -> Tensor:
-    """All states of a canvas in the pool."""
-    keys = [(canvas.key, patch, row) for patch in canvas.grid for row in range(canvas.branches)]
-    return decoder.pool.storage[:, [decoder.pool._pages[key] for key in keys]]
-
-
-@pytest.fixture(scope="module")
-def alone(model: Model) -> Alone:
-    return Alone(model)
+def pages(decoder: PatchDecoder, canvas: Canvas, patches: Iterable[Patch] | None = None) -> Tensor:
+    """The states of some patches of a canvas, or of all."""
+    keys = [(canvas.key, patch, row) for patch in patches or canvas.grid for row in range(canvas.branches)]
+    return decoder.pool.storage[:, [decoder.pool.page(key) for key in keys]]
 
 
 @native_only
-@settings(max_examples=25, deadline=None)  # numbers of 16 jobs; any one row that depends on its mates fails at once
-@given(seeds=st.lists(st.integers(0, 15), min_size=1, max_size=9, unique=True))
-def test_tokens_and_states_are_bit_identical_in_any_company_and_slot(alone: Alone, seeds: list[int]) -> None:
-    decoder = PatchDecoder(alone.model, slots=9, step="native")
-    canvases = [alone.canvas(decoder, seed) for seed in seeds]
-    for patches in zip(*(c.order.sequence(alone.grid) for c in canvases), strict=True):
-        decoder.decode(list(zip(canvases, patches, strict=True)))
-    for seed, canvas in zip(seeds, canvases, strict=True):
-        tokens, states = alone.of(seed)
-        assert torch.equal(canvas.tokens, tokens)
-        assert torch.equal(pages(decoder, canvas), states)
-
-
-@native_only
-def test_known_tokens_leave_the_states_that_drawing_them_left(model: Model) -> None:
-    decoder, job = half_done(model, sampling=Sampling(cfg_scale=2.0))
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_known_tokens_leave_the_states_that_drawing_them_left(model: Model, share: float) -> None:
+    """Some known take the steps, all known take one pass."""
+    decoder, (canvas, patch) = half_done(model, sampling=Sampling(cfg_scale=2.0))
     m = model.config.transformer.tokens_per_patch
-    drawn, *states = decoder._run([job], torch.full((1, m), -1))
-    for known in (m // 2, m):
-        given = torch.where(torch.arange(m) < known, drawn, -1)
-        again, *replayed = decoder._run([job], given)
-        assert torch.equal(again, drawn)
-        assert all(torch.equal(a, b) for a, b in zip(states, replayed, strict=True))
+    drawn = decoder._run([(canvas, patch)], torch.full((1, m), -1))
+    states = pages(decoder, canvas, [patch])
+    decoder.remove(canvas, patch)
+    decoder.pool.storage[:, decoder.pool._free[-2:]] = float("nan")  # what is left of others does not matter
+    again = decoder._run([(canvas, patch)], torch.where(torch.arange(m) < share * m, drawn, -1))
+    assert torch.equal(again, drawn)
+    assert torch.equal(pages(decoder, canvas, [patch]), states)
 
 
 @native_only
@@ -177,7 +150,7 @@ def test_known_tokens_are_kept_as_they_are(model: Model) -> None:
     decoder, job = half_done(model)
     m = model.config.transformer.tokens_per_patch
     known = torch.where(torch.arange(m) % 2 == 0, torch.arange(m), -1)[None]
-    tokens, *_ = decoder._run([job], known)
+    tokens = decoder._run([job], known)
     assert torch.equal(tokens[0, ::2], known[0, ::2])
     assert (tokens >= 0).all()
 
@@ -199,11 +172,9 @@ def test_tokens_are_drawn_from_logits_as_sampling_draws_them(model: Model, sampl
     """320 draws; native weights have 24 bits, so one of them differs with odds below 1 to 1,000."""
     decoder, job = half_done(model)
     m, n = model.config.transformer.tokens_per_patch, 20
-    context = decoder._context([job] * n)
     noise = torch.rand(n, m, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    trace = torch.empty(n, m, model.config.tokenizer.codebook_size)
-    params = SamplingRows([sampling] * n, CPU)
-    drawn, *_ = NativeSteps(model.transformer)(context, params, noise, torch.full((n, m), -1), trace)
+    drawn, trace = draw_natively(model, decoder, job, noise, sampling)
+    params = SamplingRows([sampling] * n, torch.device("cpu"))
     for step in range(m):
         assert torch.equal(draw(trace[:, step], noise[:, step], params), drawn[:, step])
 
@@ -219,10 +190,8 @@ def test_a_codebook_that_fills_no_whole_panel_draws_only_its_own_tokens(model: M
         setattr(short, name, torch.nn.Parameter(getattr(short, name)[:-3] - (10 if name == "head" else 0)))
     short.level_features = short.level_features[:-3]
     m = model.config.transformer.tokens_per_patch
-    context = decoder._context([job])
     noise = torch.rand(1, m, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    params = SamplingRows([Sampling(temperature=5.0)], CPU)
-    drawn, *_ = NativeSteps(short)(context, params, noise, torch.full((1, m), -1))
+    drawn, _ = draw_natively(replace(model, transformer=short), decoder, job, noise, Sampling(temperature=5.0))
     assert drawn.max() < short.codebook_size
 
 

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from page_gateway import PATCH_PX, PageGateway, paint_landscape
+from page_gateway import PageGateway
+from page_jobs import PATCH_PX, paint_landscape
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
@@ -54,6 +55,7 @@ def edge(page: Page, side: str) -> Locator:
 
 
 def drag(page: Page, grip: Locator, x: float, y: float) -> None:
+    grip.scroll_into_view_if_needed()
     box = grip.bounding_box()
     assert box is not None
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

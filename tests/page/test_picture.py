@@ -5,7 +5,8 @@ import io
 import re
 
 import numpy as np
-from page_gateway import PATCH_PX, PageGateway, paint_landscape
+from page_gateway import PageGateway
+from page_jobs import PATCH_PX, paint_landscape
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 

@@ -63,9 +63,9 @@ class Broker(MemoryBroker):
         if self.away:
             raise BrokerUnavailable("Redis does not answer.")
 
-    async def submit(self, job: Job, total: int) -> None:
+    async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
         self._check()
-        await super().submit(job, total)
+        await super().submit_all(jobs)
 
     async def state(self, job_id: str) -> Any:
         self._check()

@@ -82,6 +82,13 @@ async def test_a_png_can_be_had_in_parts_and_is_never_read_whole(gateway: Any, m
         assert part.headers["etag"] == whole.headers["etag"]
     beyond = await gateway.client.get(job["links"]["result"], headers={"Range": f"bytes={len(png)}-"})
     assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(png)}")
+    assert beyond.json()["code"] == "range_not_satisfiable"
+    senseless = await gateway.client.get(job["links"]["result"], headers={"Range": "lines=1-2"})
+    assert (senseless.status_code, senseless.json()["code"]) == (400, "bad_request")
+    for answer in (beyond, senseless):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_a_part_of_a_file_that_changed_since_is_the_whole_file(gateway: Any) -> None:

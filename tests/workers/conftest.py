@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from canvas.grid import Extent, Patch
 from canvas.order import ORDERS
 from jobs.broker.base import LOG_START, Broker, BrokerLimits, LoggedEvent
 from jobs.broker.memory import MemoryBroker
-from jobs.events import TERMINAL, JobFinished, JobQueued, JobStarted, PatchEvent, PatchRefined
+from jobs.events import TERMINAL, FrameEvent, JobFinished, JobQueued, JobStarted, PatchEvent, PatchRefined
 from jobs.job import ENDED, Job, JobState, layout_of
 from jobs.request import Area, GenerateRequest, Task
 from jobs.store import FolderStore
@@ -89,6 +90,16 @@ class Bench:
         order = "+".join(choose_orders(layout, Extent(), list(ORDERS)))
         return job.model_copy(update={"request": request, "given": box, "order": order})
 
+    def film(self, job_id: str = "film", frames: int = 5, given: bool = False, fps: int = 8, **more: Any) -> Job:
+        """A film of 70 x 45 pixels, whose first frame is given or drawn."""
+        job = self.job(job_id, 70, 45, **more)
+        task = Task.IMAGE_ANIMATION if given else Task.TEXT_TO_VIDEO
+        request = job.request.model_copy(update={"task": task, "frames": frames, "fps": fps})
+        if given:
+            y, x = np.mgrid[:45, :70]
+            self.given[job_id] = np.stack([3 * x, 5 * y, 2 * x + y], axis=2).astype(np.uint8)
+        return job.model_copy(update={"request": request, "given": (0, 0, 70, 45) if given else None})
+
     async def submit(self, broker: Broker, *jobs: Job) -> None:
         for job in jobs:
             if job.id in self.given:
@@ -147,13 +158,16 @@ class Bench:
 
     async def check_finished(self, broker: Broker, job: Job) -> str:
         """Checks a finished job's log, images and result against each other; returns the picture's hash."""
+        if job.is_film:
+            return await self._check_film(broker, job)
         logged = [entry.event for entry in await self.read_all(broker, job)]
         patches = [event for event in logged if isinstance(event, PatchEvent)]
         refined = [event for event in logged if isinstance(event, PatchRefined)]
         total = job.total
         drawn = [i for i, p in enumerate(job.layout.grid) if p not in job.plan(Extent()).given]
         assert isinstance(logged[0], JobQueued)
-        assert sum(isinstance(event, JobStarted) for event in logged) == 1
+        [started] = [event for event in logged if isinstance(event, JobStarted)]
+        assert (started.given, started.repaint) == (job.given, job.request.repaint)
         assert [isinstance(event, TERMINAL) for event in logged].index(True) == len(logged) - 1
         assert isinstance(logged[-1], JobFinished)
         assert sorted(event.index for event in patches) == list(range(total)), "each patch exactly once"
@@ -173,6 +187,53 @@ class Bench:
                 known[area.top : area.top + area.height, area.left : area.left + area.width] = False
             assert np.array_equal(pixels[top:bottom, left:right][known], self.given[job.id][known]), "byte for byte"
         return logged[-1].sha256
+
+    async def _check_film(self, broker: Broker, job: Job) -> str:
+        """The same for a film; the hash of its pixels and of the bytes that viewers were sent."""
+        events = [entry.event for entry in await self.read_all(broker, job)]
+        patches = [event for event in events if isinstance(event, PatchEvent)]
+        assert sorted(event.index for event in patches) == list(range(job.total)), "each patch exactly once"
+        assert [event.done for event in patches] == list(range(1, job.total + 1))
+        frames = await self.frames_of(broker, job)
+        said = [event for event in events if isinstance(event, FrameEvent)]
+        assert [(event.index, event.done) for event in said] == [(n, n + 1) for n in range(len(frames))]
+        for event in said:
+            assert event.total == len(frames)
+            assert event.sha256 == hashlib.sha256(frames[event.index].tobytes()).hexdigest()
+            own = [e for e in events if isinstance(e, PatchEvent | PatchRefined) and e.frame == event.index]
+            assert all(events.index(e) < events.index(event) for e in own), "a frame comes after all its patches"
+        assert isinstance(events[-1], JobFinished)
+        assert events[-1].sha256 == hashlib.sha256(frames.tobytes()).hexdigest()
+        if job.given is not None:
+            assert np.array_equal(frames[0], self.given[job.id]), "byte for byte"
+        for kind in ("film", "result", "webm"):
+            shown = self.read_film(self.store.path(job.id, kind))
+            assert len(shown) == len(frames)
+        for kind in ("webp", "gif"):
+            with Image.open(self.store.path(job.id, kind)) as image:
+                assert (getattr(image, "n_frames", 1), image.size) == (len(frames), (70, 45))
+        result = self.store.get(job.id) or b""
+        assert 0 < result.find(b"moov") < result.find(b"mdat"), "plays before it is loaded"
+        assert not list(self.store.workspace().glob(".new-*")), "nothing half made is left"
+        return events[-1].sha256 + hashlib.sha256(self.store.get(job.id, "film") or b"").hexdigest()
+
+    async def frames_of(self, broker: Broker, job: Job) -> np.ndarray:
+        """[F, H, W, 3]: the frames as a viewer puts them together from the final patches."""
+        given = job.plan(Extent(1, 1, 1)).given
+        frames = np.zeros((job.layout.grid.frames, job.request.height, job.request.width, 3), np.uint8)
+        for event in (entry.event for entry in await self.read_all(broker, job)):
+            is_first = isinstance(event, PatchEvent) and job.layout.grid.patch(event.index) in given
+            if isinstance(event, PatchRefined) or is_first:
+                [image] = await broker.images(job.id, [(event.index, isinstance(event, PatchRefined))])
+                left, top, right, bottom = event.box
+                frames[event.frame, top:bottom, left:right] = decode_webp(image or b"")
+        return frames
+
+    @staticmethod
+    def read_film(source: Path | io.BytesIO) -> np.ndarray:
+        """[F, H, W, 3], as ffmpeg reads it."""
+        with av.open(source) as film:
+            return np.stack([frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)])
 
 
 async def _assemble(broker: Broker, job: Job, final: Sequence[PatchRefined | PatchEvent]) -> np.ndarray:

@@ -16,11 +16,12 @@ import pytest
 
 from canvas.order import ORDERS
 from jobs.broker.base import BrokerLimits
+from jobs.broker.memory import MemoryBroker
 from jobs.broker.redis import RedisBroker
 from jobs.events import JobResumed
 from jobs.job import JobStatus
 from jobs.settings import BrokerSettings, WorkerSettings, load_settings
-from workers.main import run
+from workers.main import run, tidy
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.tile_engine import TileEngine
 
@@ -137,3 +138,16 @@ def test_metrics_are_served_while_the_worker_runs() -> None:
         assert b"nuwa_worker_patches_total 3.0" in answer.read()
     with serve_metrics(metrics, "127.0.0.1", None) as port:
         assert port is None
+
+
+async def test_a_given_picture_lives_as_long_as_its_job_can(bench, limits: BrokerLimits) -> None:
+    broker, waiting, done = MemoryBroker(limits), bench.extended("waiting"), bench.extended("done")
+    await bench.submit(broker, waiting)
+    bench.store.put(done.id, b"png", "given")  # of a job that the broker has forgotten
+    for job in (waiting, done):
+        os.utime(bench.store.path(job.id, "given"), (0, 0))
+    assert await tidy(broker, bench.store, limits.job_ttl_s) == 1
+    assert bench.store.get(done.id, "given") is None
+    async with bench.working(broker):
+        await bench.until_ended(broker, waiting)
+    await bench.check_finished(broker, waiting)

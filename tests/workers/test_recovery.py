@@ -13,7 +13,7 @@ from jobs.broker.memory import MemoryBroker
 from jobs.errors import BrokerUnavailable
 from jobs.events import JobFailed, JobResumed
 from jobs.job import JobStatus
-from workers import loop
+from workers import patience
 
 pytestmark = pytest.mark.anyio
 
@@ -143,7 +143,7 @@ class FailingBroker:
 
 async def test_an_outage_of_the_broker_loses_and_doubles_nothing(limits, bench, monkeypatch) -> None:
     """One call in five fails, half of them after they took effect; and for 0.3 s in the middle none is answered."""
-    monkeypatch.setattr(loop, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(patience, "FIRST_RETRY_S", 0.005)
     memory, jobs = MemoryBroker(limits), [bench.job(f"job-{n}", 80, 60, seed=n) for n in range(3)]
     dice, calls, gone_until = random.Random(3), 0, 0.0
     clock = asyncio.get_running_loop().time

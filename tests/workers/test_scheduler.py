@@ -55,6 +55,8 @@ class Pool:
         self.done: dict[str, list[Patch]] = {job_id: [] for job_id in jobs}
         self.refined: list[tuple[str, Patch]] = []
         self.finished: list[str] = []
+        self.frames: dict[str, list[int]] = {job_id: [] for job_id in jobs}
+        self.there: set[tuple[str, Patch]] = set()  # drawn or replayed
 
     def apply(self, batch: PatchBatch, outcome: Outcome, replayed: bool = False) -> None:
         for job_id, patch in batch.patches:
@@ -62,6 +64,15 @@ class Pool:
             for near in plan.nearby(plan.phases[self.phase[job_id]], patch):
                 assert (job_id, near) in self.pages, "its context came too late or went too early"
         self.pages |= set(batch.patches)
+        self.there |= set(batch.patches)
+        for job_id, frames in outcome.frames.items():
+            last = self.jobs[job_id].phases[-1].region
+            for frame in frames:
+                of_it = {patch for owner, patch in self.there if owner == job_id and patch.frame == frame}
+                assert len([patch for patch in of_it if patch in last]) == len(last) // len(last.frames)
+            self.frames[job_id] += frames
+        for job_id in outcome.finished:
+            assert self.frames[job_id] == list(self.jobs[job_id].phases[-1].region.frames), "each once and in turn"
         for job_id, patches in self.done.items():
             patches += [] if replayed else batch.of(job_id)
             held = sum(owner == job_id for owner, _ in self.pages)

@@ -50,7 +50,7 @@ def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", promp
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["drawn", "extended", "repainted"])
+@pytest.mark.parametrize("kind", ["drawn", "extended", "repainted", "film", "animated"])
 async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kills(
     kind: str, bench, limits, clock, weights
 ) -> None:
@@ -63,6 +63,9 @@ async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kill
     elif kind == "repainted":
         hole = Area(left=20, top=10, width=30, height=25)
         job = bench.extended("job", repaint=hole, seed=5, patch_px=32, model="nano", prompt="snow lake")
+    elif kind in ("film", "animated"):
+        given = kind == "animated"
+        job = bench.film("job", 4, given, seed=5, order="zeta", patch_px=32, model="nano", prompt="snow lake")
     others = [
         job_of(bench, f"other-{o}", seed, o, p) for seed, (o, p) in enumerate([("omega", "lake"), ("zeta_star", "x")])
     ]

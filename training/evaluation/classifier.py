@@ -1,4 +1,4 @@
-"""Reads what a landscape shows off its pixels: a small network trained on rendered scenes, the judge of generated ones.
+"""Training of the attribute classifier (model/scorer.py), the judge of generated pictures, and how well it reads.
 
 Its last layer is also the space in which Frechet distances between sets of pictures are taken. To train it anew:
 
@@ -12,82 +12,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from safetensors.torch import save
+from torch import Tensor
 
-from training.attributes import ATTRIBUTE_VALUES, Attributes
+from model.attributes import ATTRIBUTE_VALUES
+from model.scorer import READ_AT_ONCE, WEIGHTS, AttributeClassifier, load_classifier
+from training.attributes import Attributes
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.views import NAMES, ViewSource, cached_views, labels_of
 from training.loop import RunSettings, Trainer
 from training.scenes import render, sample_scenes
 
-WEIGHTS = Path(__file__).parents[2] / "checkpoints" / "classifier" / "classifier.safetensors"
-WIDTHS = (24, 64, 128)  # channels at 1/4, 1/8 and 1/16 of the resolution
-FEATURES = 128
-BANDS = 4  # sky, horizon, middle and foreground are averaged apart
 CEILING_SEED = HELD_OUT_SEEDS + 30_000
-READ_AT_ONCE = 16  # pictures
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(8, width)
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(F.gelu(self.norm(x)))
-
-
-class AttributeClassifier(nn.Module):
-    """Pixels -> the attributes of training/attributes.py; 0.4 M parameters. Takes any size from 128 px upwards."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        a, b, c = WIDTHS
-        self.body = nn.Sequential(
-            nn.Conv2d(3, a, 7, stride=4, padding=3),
-            _Residual(a),
-            nn.Conv2d(a, b, 3, stride=2, padding=1),
-            _Residual(b),
-            nn.Conv2d(b, c, 3, stride=2, padding=1),
-            _Residual(c),
-            nn.GroupNorm(8, c),
-            nn.GELU(),
-        )
-        self.gather = nn.Linear((BANDS + 1) * c, FEATURES)
-        self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(v)) for name, v in ATTRIBUTE_VALUES.items()})
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """pixels [B, 3, H, W] in [-1, 1] -> [B, 128]: the vectors that Frechet distances are taken of."""
-        x = self.body(pixels)
-        bands = F.adaptive_avg_pool2d(x, (BANDS, 1)).flatten(1)
-        return self.gather(torch.cat([bands, x.amax((2, 3))], 1))  # the maximum finds a moon that a mean would lose
-
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """pixels [B, 3, H, W] in [-1, 1] -> logits [B, values] of every attribute, values as in ATTRIBUTE_VALUES."""
-        return self.read(self.features(pixels))
-
-    def read(self, features: Tensor) -> dict[str, Tensor]:
-        """features [B, 128] -> logits [B, values] of every attribute."""
-        active = F.gelu(features)
-        return {name: head(active) for name, head in self.heads.items()}
-
-    @torch.no_grad()
-    def predict(self, pixels: Tensor) -> list[dict[str, str]]:
-        """pixels [B, 3, H, W] in [-1, 1] -> the likeliest value of every attribute, for each picture."""
-        readings: list[dict[str, str]] = []
-        for part in pixels.split(READ_AT_ONCE):
-            best = {name: logits.argmax(1).tolist() for name, logits in self(part).items()}
-            readings += [{n: ATTRIBUTE_VALUES[n][best[n][i]] for n in best} for i in range(len(part))]
-        return readings
-
-
-def load_classifier(device: torch.device | str = "cpu", file: Path = WEIGHTS) -> AttributeClassifier:
-    """The shipped classifier, in evaluation mode, float32. Raises RuntimeError when the weights do not fit."""
-    classifier = AttributeClassifier()
-    classifier.load_state_dict({name: value.float() for name, value in load_file(file).items()})
-    return classifier.to(device).eval().requires_grad_(False)
 
 
 def save_classifier(classifier: AttributeClassifier, file: Path) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from model.generate import Model
 from model.loader import WeightsError, load
+from model.scorer import load_classifier
 from training.device import pick_device
-from training.evaluation.classifier import load_classifier
 from training.evaluation.prompts import read_prompts_csv
 from training.evaluation.rows import Row
 from training.evaluation.run import PARTS, evaluate

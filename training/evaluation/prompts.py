@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
+from model.attributes import ATTRIBUTE_VALUES
+from training.attributes import Attributes, sample_attributes
 from training.captions import caption, told
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.lexicon import PLAIN, UNSEEN

@@ -27,7 +27,7 @@ function retryAfterSeconds(response) {
 async function answer(path, options = {}) {
   let response;
   try {
-    response = await fetch(path, { ...options, cache: "no-store", headers: { Accept: "application/json", ...options.headers } });
+    response = await fetch(path, { cache: "no-store", ...options, headers: { Accept: "application/json", ...options.headers } });
   } catch {
     throw new Problem({ title: "The server cannot be reached.", detail: "Check that it is running and that you are connected, then try again." });
   }
@@ -55,10 +55,21 @@ export const generate = (request, file) => call("/generate", posted(request, fil
 export const plan = (request, file, signal) => call("/plan", { ...posted(request, file), signal });
 export const getJob = (id) => call(jobPath(id));
 export const cancelJob = (id) => call(jobPath(id), { method: "DELETE" });
+export const getGroup = (id) => call(`/groups/${encodeURIComponent(id)}`);
+export const cancelGroup = (id) => call(`/groups/${encodeURIComponent(id)}`, { method: "DELETE" });
 export const getModels = () => call("/models");
 
-export const eventsUrl = (id, after) =>
-  `${jobPath(id)}/events${after ? `?last_event_id=${encodeURIComponent(after)}` : ""}`;
+/** `pixels` "url": patches come as addresses, to be fetched or not; else inside their events. */
+export function eventsUrl(id, after, pixels) {
+  const query = new URLSearchParams({ ...(after && { last_event_id: after }), ...(pixels && { pixels }) }).toString();
+  return `${jobPath(id)}/events${query && `?${query}`}`;
+}
+/** The film as it grows: a response whose body ends when the film does. */
+export const openFilm = (id, signal) => answer(`${jobPath(id)}/film`, { signal, headers: { Accept: "video/mp4" } });
+export const frameUrl = (id, index) => `${jobPath(id)}/frames/${index}`;
+/** A frame never changes: played again, it comes from the browser's own store. */
+export const getFrame = async (id, index) => (await answer(frameUrl(id, index), { cache: "default", headers: { Accept: "image/png" } })).blob();
 export const getResult = async (id) => (await answer(resultUrl(id, "png"))).blob();
+export const getGiven = async (id) => (await answer(`${jobPath(id)}/given`)).blob();
 export const resultUrl = (id, format, download = false) =>
   `${jobPath(id)}/result?format=${format}${download ? "&download=1" : ""}`;

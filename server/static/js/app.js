@@ -1,12 +1,14 @@
 // Puts the page together: which picture hangs on the wall, what happens to it, and which others are being made.
 
 import * as api from "./api.js";
+import { Candidates } from "./candidates.js";
 import { PatchCanvas, loadImage, thumbnailOf } from "./canvas.js";
 import { Easel } from "./easel.js";
+import { FilmPlayer } from "./film.js";
 import { Desk } from "./form.js";
 import { Frame } from "./frame.js";
 import { GivenPicture, GivenPictures, takeFiles } from "./given.js";
-import { Pictures, drawSheet, isRunning, nameOf, recordOf, requestOf } from "./history.js";
+import { Pictures, drawSheet, isFilm, isRunning, nameOf, recordOf, requestOf } from "./history.js";
 import { Outpainting, gridOrigin, isKnown } from "./outpainting.js";
 import { follow } from "./stream.js";
 import { announce, announceProgress, clearWall, describeEasel, drawRunning, drawWall } from "./wall.js";
@@ -26,6 +28,8 @@ const outpainting = new Outpainting();
 const easel = new Easel(outpainting);
 const desk = new Desk(outpainting, (request, picture) => make(request, picture, { fromDesk: true }));
 const givens = new GivenPictures();
+const film = new FilmPlayer({ onView: (isFilm) => canvas.cover(isFilm) });
+const candidates = new Candidates({ onOpen: open, onCancelAll: cancelAll, known: (id) => pictures.get(id) });
 
 let currentId = null;
 let connection = "open";
@@ -45,6 +49,7 @@ function draw() {
   const record = pictures.get(currentId);
   if (record) drawWall(record, { connection, shrunk: canvas.scale < 1, repeatable: givens.canServe(record) });
   const all = pictures.all();
+  candidates.show(record);
   drawRunning(all.filter(isRunning), currentId, { onOpen: open, onCancel: cancel });
   drawHistory(all.filter((entry) => !isRunning(entry)));
 }
@@ -65,10 +70,13 @@ async function make(request, picture = null, { fromDesk = false } = {}) {
   desk.clearErrors();
   desk.setBusy(true);
   try {
-    const job = await api.generate(request, picture?.blob);
+    const answer = await api.generate(request, picture?.blob);
+    const jobs = answer.candidates ?? [answer];
+    const [job] = jobs; // of several the first is watched; the others come to the history when they are looked at
     if (fromDesk) desk.accepted(job.seed);
-    if (picture) givens.keep(job.id, picture);
-    pictures.put({ ...recordOf(job), repaint: request.repaint });
+    for (const { id } of picture ? jobs : []) givens.keep(id, picture);
+    pictures.put(recordOf(job));
+    if (answer.candidates) candidates.learn(answer);
     open(job.id);
     announce(`Queued: ${job.prompt || "a picture without words"}`);
   } catch (problem) {
@@ -85,6 +93,16 @@ async function cancel(id) {
   } catch (problem) {
     if (problem.status === 404) markGone(id);
     else desk.showProblem(problem, () => cancel(id));
+  }
+}
+
+async function cancelAll(groupId) {
+  try {
+    const group = await api.cancelGroup(groupId);
+    candidates.learn(group);
+    for (const job of group.candidates) if (pictures.get(job.id)) update(job.id, job);
+  } catch (problem) {
+    desk.showProblem(problem, () => cancelAll(groupId));
   }
 }
 
@@ -114,9 +132,9 @@ function markGone(id) {
 
 async function takeFile(file) {
   try {
-    outpainting.take(await GivenPicture.read(file));
+    outpainting.take(await GivenPicture.read(file), { tool: desk.wantsFilm ? "animate" : "extend" });
   } catch {
-    return desk.fields.say(`“${file.name}” is not a picture that this browser can show. PNG, JPEG, WebP and AVIF files can be extended.`);
+    return desk.fields.say(`“${file.name}” is not a picture that this browser can show. PNG, JPEG, WebP and AVIF files can be used.`);
   }
   bringWallIntoView();
   announce(`${file.name} is on the wall`);
@@ -162,7 +180,9 @@ async function showFromAddress() {
   stopFollowing = () => {};
   currentId = id;
   connection = "open";
+  film.clear();
   if (!id) {
+    candidates.show(null);
     clearWall();
     drawEasel();
     return draw();
@@ -184,19 +204,25 @@ async function showFromAddress() {
   }
 }
 
-function hang({ id, width, height, total, status, model, patchPx, given, repaint }) {
-  canvas.layout({ width, height, total, status });
+function hang(record) {
+  const { id, width, height, total, frames, status, model, patchPx, repaint } = record;
+  const given = record.given ?? (record.task === "image_animation" ? [0, 0, width, height] : null);
+  canvas.layout({ width, height, total, frames, status });
   const px = patchPx ?? desk.modelNamed(model)?.patch_px;
   frame.hang({ width, height, patchPx: px, origin: px ? gridOrigin(given, width, height, px) : [0, 0], given, growing: isRunning({ status }) });
   if (givens.get(id)) canvas.paintGiven(givens.get(id).preview, given, repaint);
+  if (isFilm(record)) film.hang(record, status !== "succeeded");
   scheduleDraw();
 }
+
+/** A picture that stands for a finished record: itself, or the first frame of a film. */
+const imageOf = (record, format) => loadImage(isFilm(record) ? api.frameUrl(record.id, 0) : api.resultUrl(record.id, format));
 
 async function show(record) {
   hang(record);
   if (record.status !== "succeeded") return listen(record);
   // A finished picture is one file: no need to replay its patches, unless the file is already gone.
-  const image = await loadImage(api.resultUrl(record.id, "png")).catch(() => null);
+  const image = await imageOf(record, "png").catch(() => null);
   if (currentId !== record.id) return;
   if (!image) return listen(record);
   canvas.paintWhole(image, record.total);
@@ -213,6 +239,7 @@ async function showGone(id) {
     }));
   }
   hang(known);
+  film.clear();
   markGone(id);
   const image = known.thumb && await loadImage(known.thumb).catch(() => null);
   if (currentId !== id) return;
@@ -226,6 +253,7 @@ function listen(record) {
   const change = (fields, options) => pictures.put({ ...pictures.get(id), ...fields }, options);
   const mine = (act) => (...values) => currentId === id && act(...values);
   stopFollowing = follow(id, {
+    pixels: isFilm(record) ? "url" : "",
     onConnection: mine((state) => {
       connection = state;
       scheduleDraw();
@@ -236,24 +264,27 @@ function listen(record) {
       connection = "open";
       switch (kind) {
         case "job.started": {
-          const { width, height, total, seed, order, model, patch_px: patchPx, given } = data;
+          const { width, height, total, frames, fps, seed, order, model, patch_px: patchPx, given } = data;
           const started = pictures.get(id).started ?? api.serverNow();
           const running = isRunning(pictures.get(id));
           const status = running ? "running" : pictures.get(id).status;
-          hang(change({ width, height, total, seed, order, model, patchPx, given, started, status, done: 0, known: 0, queuePosition: null }));
+          hang(change({ width, height, total, frames: frames ?? 1, fps, seed, order, model, patchPx, given, started, status, done: 0, known: 0, queuePosition: null }));
           return running && announce("Started");
         }
         case "patch": {
-          const { given, repaint, known = 0 } = pictures.get(id);
-          const isGiven = isKnown(data.box, given, repaint);
-          canvas.paint(data, false);
+          const { task, given, repaint, known = 0 } = pictures.get(id);
+          const isGiven = task === "image_animation" ? data.frame === 0 : isKnown(data.box, given, repaint);
+          paint(data, false);
           if (!isGiven) frame.landed(data.box);
           return announceProgress(change({ done: data.done, total: data.total, known: known + isGiven }, { save: false }));
         }
         case "patch.refined":
-          return canvas.paint(data, true);
+          return paint(data, true);
+        case "frame":
+          film.made(data.done);
+          return change({ framesDone: data.done }, { save: false });
         case "job.finished":
-          return end(id, { status: "succeeded", seconds: data.seconds, queuePosition: null });
+          return end(id, { status: "succeeded", seconds: data.seconds, fit: data.fit, queuePosition: null });
         case "job.failed":
           return end(id, { status: "failed", error: data.message });
         case "job.canceled":
@@ -262,6 +293,8 @@ function listen(record) {
     }),
   });
 }
+
+const paint = (event, refined) => (event.url ? canvas.paintFrom(event, refined) : canvas.paint(event, refined));
 
 /** A picture that was running has ended, however we heard of it: say so; by now its worker knows its pace better. */
 function noticeEnd(before, record) {
@@ -276,6 +309,7 @@ async function end(id, fields) {
   const before = pictures.get(id);
   const record = pictures.put({ ...before, ...fields });
   frame.rest();
+  film.ended(record.status === "succeeded");
   noticeEnd(before, record);
   // The picture's status is said on the canvas only when its last patch is to be seen.
   if (await canvas.settle(record.status) && record.done > 0) pictures.put({ ...pictures.get(id), thumb: canvas.thumbnail() });
@@ -290,7 +324,7 @@ async function poll() {
       const job = await api.getJob(record.id);
       const now = update(record.id, job);
       if (record.id !== currentId && now.status === "succeeded") {
-        const image = await loadImage(api.resultUrl(record.id, "jpeg")).catch(() => null);
+        const image = await imageOf(record, "jpeg").catch(() => null);
         if (image) pictures.put({ ...now, thumb: thumbnailOf(image) });
       }
       noticeEnd(record, now);
@@ -343,6 +377,7 @@ byId("again-same").addEventListener("click", withCurrent(async (record) => make(
 byId("again-seed").addEventListener("click", withCurrent(async (record) => make(requestOf(record, null), await givens.of(record))));
 byId("extend-result").addEventListener("click", withCurrent((record) => goOn(record, "extend")));
 byId("repaint-result").addEventListener("click", withCurrent((record) => goOn(record, "repaint")));
+byId("animate-result").addEventListener("click", withCurrent((record) => goOn(record, "animate")));
 byId("reuse").addEventListener("click", withCurrent(async (record) => desk.fill(record, await givens.of(record))));
 byId("copy-link").addEventListener("click", copyLink);
 addEventListener("hashchange", showFromAddress);

@@ -1,16 +1,29 @@
-// The picture as it grows: patches land on a canvas, each fading in, and late or doubled ones change nothing.
+// The picture as it grows: patches land on a canvas, each fading in, and late or doubled ones change nothing. Of a film,
+// every cell of the grid shows the latest frame that has come to it.
 
 const FADE_MS = 450;
 // Phones refuse canvases beyond about 16 million pixels; larger pictures are shown smaller, and downloaded whole.
 const CANVAS_MAX_SIDE = 16_384;
 const CANVAS_MAX_AREA = 16_000_000;
 
+const FETCHED_AT_ONCE = 3; // browsers allow six connections to a server; events and a film take one each
+
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+const bitmapOf = (blob) => createImageBitmap(blob, { colorSpaceConversion: "none" });
 
 function decode(dataUrl) {
   const bytes = Uint8Array.from(atob(dataUrl.slice(dataUrl.indexOf(",") + 1)), (char) => char.charCodeAt(0));
-  return createImageBitmap(new Blob([bytes], { type: "image/webp" }), { colorSpaceConversion: "none" });
+  return bitmapOf(new Blob([bytes], { type: "image/webp" }));
 }
+
+async function fetched(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status}`);
+  return bitmapOf(await response.blob());
+}
+
+const versionOf = ({ frame }, refined) => 2 * frame + (refined ? 1 : 0);
 
 export class PatchCanvas {
   constructor(element) {
@@ -19,18 +32,24 @@ export class PatchCanvas {
     this.scale = 1;
     this.picture = 0; // counts pictures, so that a patch of an earlier one is dropped
     this.decoding = new Set();
-    this.fades = new Map(); // index -> {bitmap, box, start}
-    this.drawn = new Map(); // index -> version of the patch last drawn: 0 first, 1 refined
+    this.fades = new Map(); // cell -> {bitmap, box, start}
+    this.drawn = new Map(); // cell of the grid -> version of the patch last drawn there: see versionOf
+    this.waiting = new Map(); // cell -> the newest patch of a film to be fetched
+    this.fetching = 0;
     this.given = null; // {image, box, hole}: what is shown until patches cover it
+    this.covered = false;
     document.addEventListener("visibilitychange", () => document.hidden && this.#finishFades());
   }
 
-  /** Begin a picture of width x height pixels, `total` patches, none of them made yet. */
-  layout({ width, height, total, status }) {
+  /** Begin a picture of width x height pixels, or a film of `frames` such, `total` patches, none of them made yet. */
+  layout({ width, height, total, frames = 1, status }) {
     this.picture += 1;
+    this.cells = total / frames;
     this.decoding.clear();
     this.fades.clear();
     this.drawn.clear();
+    this.waiting.clear();
+    this.fetching = 0;
     this.given = null;
     this.scale = Math.min(1, CANVAS_MAX_SIDE / Math.max(width, height), Math.sqrt(CANVAS_MAX_AREA / (width * height)));
     this.element.width = Math.max(1, Math.floor(width * this.scale));
@@ -40,23 +59,59 @@ export class PatchCanvas {
     this.element.dataset.status = status;
   }
 
-  /** Draw one patch from its event; a refined patch replaces the first without a second fade. */
+  /** Draw one patch from its event; a refined patch replaces the first without a second fade, a later frame an earlier one. */
   paint(event, refined) {
-    const picture = this.picture;
-    const version = refined ? 1 : 0;
-    const work = decode(event.image).then((bitmap) => {
-      // Decoding may finish out of order: never let a first version cover its refined one.
-      if (picture !== this.picture || (this.drawn.get(event.index) ?? -1) > version) return bitmap.close();
-      const fresh = !this.drawn.has(event.index);
-      this.drawn.set(event.index, version);
-      this.element.dataset.done = this.drawn.size;
-      const fading = this.fades.get(event.index);
-      if (fading) fading.bitmap = bitmap;
-      else if (fresh && !stillness.matches && !document.hidden) this.#fade(event.index, bitmap, event.box);
-      else this.#draw(bitmap, event.box, 1);
+    this.#decode(decode(event.image), event, versionOf(event, refined));
+  }
+
+  /**
+   * The same for a film, whose events have addresses instead of images: they are fetched a few at a time, and not at all
+   * where a later frame has come in the meantime. So a long film that is opened again is on its newest frame at once.
+   */
+  paintFrom(event, refined) {
+    const cell = event.index % this.cells;
+    const version = versionOf(event, refined);
+    if (event.done) this.element.dataset.done = event.done;
+    if ((this.waiting.get(cell)?.version ?? -1) < version) this.waiting.set(cell, { event, version });
+    this.#fetchNext();
+  }
+
+  /** Say whether something else lies over the canvas: nothing is fetched for what nobody sees. */
+  cover(covered) {
+    this.covered = covered;
+    for (let more = FETCHED_AT_ONCE; more > 0; more -= 1) this.#fetchNext();
+  }
+
+  #fetchNext() {
+    const [next] = this.waiting;
+    if (!next || this.covered || this.fetching === FETCHED_AT_ONCE) return;
+    const [cell, { event, version }] = next;
+    const { picture } = this;
+    this.waiting.delete(cell);
+    this.fetching += 1;
+    this.#decode(fetched(event.url), event, version).finally(() => {
+      if (picture !== this.picture) return;
+      this.fetching -= 1;
+      this.#fetchNext();
     });
+  }
+
+  #decode(coming, event, version) {
+    const { picture } = this;
+    const cell = event.index % this.cells;
+    const work = coming.then((bitmap) => {
+      // Decoding may finish out of order: never let an older version cover a newer one.
+      if (picture !== this.picture || (this.drawn.get(cell) ?? -1) > version) return bitmap.close();
+      const fresh = !this.drawn.has(cell);
+      this.drawn.set(cell, version);
+      if (event.image) this.element.dataset.done = this.drawn.size;
+      const fading = this.fades.get(cell);
+      if (fading) fading.bitmap = bitmap;
+      else if (fresh && !stillness.matches && !document.hidden) this.#fade(cell, bitmap, event.box);
+      else this.#draw(bitmap, event.box, 1);
+    }).catch(() => {}).finally(() => this.decoding.delete(work)); // a patch that is no longer kept leaves what is there
     this.decoding.add(work);
-    work.catch(() => {}).finally(() => this.decoding.delete(work));
+    return work;
   }
 
   /** Show a given picture at its place at once; box is left, top, right, bottom, repaint a part that is to come. */
@@ -103,6 +158,7 @@ export class PatchCanvas {
     this.context.globalAlpha = alpha;
     this.context.drawImage(bitmap, ...rect);
     this.context.globalAlpha = 1;
+    if (alpha === 1) bitmap.close();
   }
 
   /** The given picture, or as much of it as lies in a rectangle of the canvas. */
@@ -119,16 +175,16 @@ export class PatchCanvas {
     context.restore();
   }
 
-  #fade(index, bitmap, box) {
-    this.fades.set(index, { bitmap, box, start: performance.now() });
+  #fade(cell, bitmap, box) {
+    this.fades.set(cell, { bitmap, box, start: performance.now() });
     if (this.fades.size === 1) requestAnimationFrame((now) => this.#step(now));
   }
 
   #step(now) {
-    for (const [index, { bitmap, box, start }] of this.fades) {
+    for (const [cell, { bitmap, box, start }] of this.fades) {
       const part = Math.min(1, Math.max(0, (now - start) / FADE_MS));
       this.#draw(bitmap, box, 1 - (1 - part) ** 3);
-      if (part === 1) this.fades.delete(index);
+      if (part === 1) this.fades.delete(cell);
     }
     if (this.fades.size > 0) requestAnimationFrame((next) => this.#step(next));
   }

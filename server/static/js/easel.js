@@ -1,11 +1,12 @@
-// A picture of one's own on the wall: its four edges can be moved outward, or a rectangle laid over a part of it.
+// A picture of one's own on the wall: its four edges can be moved outward, or a rectangle laid over a part of it; or it
+// stands there as the first frame of a film.
 
 import { SIDES, SIDE_MAX, gridOrigin } from "./outpainting.js";
 
 const ENLARGE_MAX = 2;
 const MARGIN = { part: 0.12, leastX: 52, leastY: 46 }; // of the wall, to drag into
 const A_CLICK_PX = 4; // a pointer that moved less did not mean to draw a rectangle
-const TOOLS = ["extend", "repaint"];
+const TOOLS = ["extend", "repaint", "animate"];
 const LEAPS = { PageUp: 4, PageDown: -4 };
 
 const byId = (id) => document.getElementById(id);

@@ -1,8 +1,9 @@
 // The desk: reads a request from the form, writes one into it, and shows refusals at the field they speak of.
 
 import { PictureFields } from "./fields.js";
-import { orderToAsk, outpaintingOf } from "./history.js";
+import { isFilm, orderToAsk, outpaintingOf } from "./history.js";
 import { Planner } from "./plan.js";
+import { filmWords } from "./words.js";
 
 const SIZES = [
   { name: "Square", width: 256, height: 256 },
@@ -14,12 +15,19 @@ const SIZES = [
 ];
 const FIRST_SIZE = "512x256";
 const SEED_MAX = 2 ** 32 - 1;
+const CANDIDATES = [1, 2, 3, 4, 6, 8];
+const PROMPT_HINTS = {
+  picture: "Left empty, the picture is a surprise.",
+  film: "A film needs words. “Panning right”, “a still camera” or “time-lapse” say what moves.",
+  animation: "Words are optional. “Panning right”, “a still camera” or “time-lapse” say what moves.",
+};
 const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 3 };
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
 
 const byId = (id) => document.getElementById(id);
+const numberIn = (id) => (byId(id).value === "" ? NaN : Number(byId(id).value));
 const rollSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 export class Desk {
@@ -37,8 +45,12 @@ export class Desk {
       },
       onRefused: ({ errors }) => errors.forEach(({ pointer, message }) => this.#showAtField(pointer, message)),
     });
-    outpainting.onChange(() => this.#refresh());
+    outpainting.onChange(() => {
+      if (outpainting.picture) this.#choose("kind", outpainting.tool === "animate" ? "film" : "picture");
+      this.#refresh();
+    });
     this.#drawSizes();
+    byId("n").replaceChildren(...CANDIDATES.map((n) => new Option(n === 1 ? "just one" : `${n}, best first`, n)));
     this.#listen();
     this.#refresh();
   }
@@ -50,6 +62,8 @@ export class Desk {
     byId("model").replaceChildren(...models.map(({ name }) => new Option(name, name, name === first, name === first)));
     byId("model-row").hidden = models.length < 2;
     this.fields.setLimits(this.model?.limits);
+    const most = this.model?.limits.max_candidates ?? 1;
+    for (const option of byId("n").options) option.hidden = option.disabled = Number(option.value) > most;
     this.replan();
   }
 
@@ -59,6 +73,11 @@ export class Desk {
 
   modelNamed(name) {
     return this.models.find((model) => model.name === name);
+  }
+
+  /** Whether a film is asked for, not a picture. */
+  get wantsFilm() {
+    return this.#chosen("kind") === "film";
   }
 
   /** Ask for the price again: something beside the form has changed it. */
@@ -76,10 +95,12 @@ export class Desk {
     const sampling = Object.fromEntries(Object.keys(KNOBS).map((name) => [name, Number(byId(name).value)]));
     return {
       ...(prompt && { prompt }),
+      ...(this.wantsFilm && { task: "text_to_video", frames: numberIn("frames"), fps: numberIn("fps") }),
       ...(picture ? this.outpainting.request() : { width, height }),
       order: byId("order").value,
       ...(seed && { seed: /^\d+$/.test(seed) ? Number(seed) : NaN }),
       sampling,
+      ...(byId("n").value !== "1" && { n: Number(byId("n").value) }),
       ...(this.models.length > 1 && { model: this.model.name }),
     };
   }
@@ -89,11 +110,13 @@ export class Desk {
     const { prompt, width, height, seed, order, sampling, model } = record;
     byId("prompt").value = prompt ?? "";
     if (!record.given) {
-      const preset = document.querySelector(`input[name="size"][value="${width}x${height}"]`);
-      (preset ?? document.querySelector('input[name="size"][value="custom"]')).checked = true;
+      this.#choose("size", SIZES.some((size) => size.width === width && size.height === height) ? `${width}x${height}` : "custom");
       byId("width").value = width;
       byId("height").value = height;
     }
+    this.#choose("kind", isFilm(record) ? "film" : "picture");
+    for (const name of isFilm(record) ? ["frames", "fps"] : []) byId(name).value = record[name];
+    byId("n").value = "1";
     byId("seed").value = seed ?? "";
     byId("order").value = orderToAsk(order);
     for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? KNOBS[name];
@@ -169,7 +192,7 @@ export class Desk {
     let field = names.map(byId).find(Boolean);
     if (!field || !place) return false;
     if ((field.id === "width" || field.id === "height") && byId("custom-size").hidden) {
-      document.querySelector('input[name="size"][value="custom"]').checked = true;
+      this.#choose("size", "custom");
       byId("custom-size").hidden = false;
     }
     if (field.closest("[hidden]")) return false;
@@ -182,7 +205,7 @@ export class Desk {
   }
 
   /** Mistakes that need no server to be seen, in the shape the gateway uses. */
-  #mistakes({ width, height, seed }) {
+  #mistakes({ prompt, width, height, seed, frames, fps }) {
     const limits = this.model?.limits;
     const { picture } = this.outpainting;
     const errors = [];
@@ -194,6 +217,13 @@ export class Desk {
       if (picture) break;
       if (!Number.isInteger(value) || value < 1) errors.push({ pointer: `/${name}`, message: "Must be a whole number of pixels, 1 or more." });
       else if (most && value > most) errors.push({ pointer: `/${name}`, message: `Must be at most ${most.toLocaleString("en")} pixels.` });
+    }
+    if (this.wantsFilm) {
+      const { max_frames: most = Infinity, max_fps: fastest = 60 } = limits ?? {};
+      if (!picture && !prompt) errors.push({ pointer: "/prompt", message: "A film needs words that say what it shows, or a picture to begin with." });
+      if (!Number.isInteger(frames) || frames < 1) errors.push({ pointer: "/frames", message: "Must be a whole number of frames, 1 or more." });
+      else if (frames > most) errors.push({ pointer: "/frames", message: `Must be at most ${most.toLocaleString("en")} frames.` });
+      if (!Number.isInteger(fps) || fps < 1 || fps > fastest) errors.push({ pointer: "/fps", message: `Must be a whole number from 1 to ${fastest}.` });
     }
     if (seed !== undefined && !(seed <= SEED_MAX)) {
       errors.push({ pointer: "/seed", message: `Must be a whole number from 0 to ${SEED_MAX}, or empty for a new one.` });
@@ -209,9 +239,17 @@ export class Desk {
   }
 
   #size() {
-    const chosen = document.querySelector('input[name="size"]:checked').value;
+    const chosen = this.#chosen("size");
     if (chosen !== "custom") return chosen.split("x").map(Number);
-    return ["width", "height"].map((id) => (byId(id).value === "" ? NaN : Number(byId(id).value)));
+    return ["width", "height"].map(numberIn);
+  }
+
+  #chosen(name) {
+    return document.querySelector(`input[name="${name}"]:checked`).value;
+  }
+
+  #choose(name, value) {
+    document.querySelector(`input[name="${name}"][value="${value}"]`).checked = true;
   }
 
   #drawSizes() {
@@ -249,6 +287,7 @@ export class Desk {
         if (place) place.hidden = true;
       }
       event.target.removeAttribute("aria-invalid");
+      if (event.target.name === "kind" && this.outpainting.picture) this.outpainting.setTool(this.wantsFilm ? "animate" : "extend");
       this.#refresh();
     });
     for (const example of document.querySelectorAll(".examples button")) {
@@ -276,8 +315,12 @@ export class Desk {
     const prompt = byId("prompt");
     prompt.style.height = "auto"; // so that it can shrink, too
     prompt.style.height = `${prompt.scrollHeight}px`;
-    byId("sizes").hidden = this.outpainting.picture !== null;
-    byId("custom-size").hidden = document.querySelector('input[name="size"]:checked').value !== "custom";
+    const { picture } = this.outpainting;
+    byId("sizes").hidden = picture !== null;
+    byId("custom-size").hidden = this.#chosen("size") !== "custom";
+    byId("film-fields").hidden = !this.wantsFilm;
+    byId("film-length").textContent = this.#filmWords();
+    byId("prompt-hint").textContent = PROMPT_HINTS[this.wantsFilm ? (picture ? "animation" : "film") : "picture"];
     const changed = [];
     for (const [name, usual] of Object.entries(KNOBS)) {
       const value = Number(byId(name).value);
@@ -288,6 +331,11 @@ export class Desk {
     const orders = this.model?.orders;
     for (const option of byId("order").options) option.disabled = Boolean(orders) && option.value !== "auto" && !orders.includes(option.value);
     const request = this.request();
-    this.planner.ask(this.model && this.#mistakes(request).length === 0 ? request : null, this.outpainting.picture);
+    this.planner.ask(this.model && this.#mistakes(request).length === 0 ? request : null, picture);
+  }
+
+  #filmWords() {
+    const film = { frames: numberIn("frames"), fps: numberIn("fps") };
+    return film.frames > 0 && film.fps > 0 ? `A ${filmWords(film)}, without sound.` : "";
   }
 }

@@ -1,14 +1,14 @@
 // Pictures that people bring: dropped, pasted or picked; read, shown small, and made smaller only when asked to.
 
-import { getResult } from "./api.js";
-import { nameOf, outpaintingOf } from "./history.js";
+import { getGiven } from "./api.js";
+import { nameOf, wentOn } from "./history.js";
 
 const FILE_MAX_BYTES = 20 * 2 ** 20; // what the gateway takes (server/uploads.py)
 const PREVIEW_MAX_SIDE = 2048;
 const SMALLEST_OFFERED = 256;
 const KEPT = 8; // pictures that jobs went on from, in memory: large ones take tens of MB
 
-const read = (blob, ...cut) => createImageBitmap(blob, ...cut, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
+const read = (blob) => createImageBitmap(blob, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
 
 function drawn(source, width, height) {
   const canvas = document.createElement("canvas");
@@ -35,13 +35,6 @@ export class GivenPicture {
     const blob = new Blob([await file.arrayBuffer()]);
     const bitmap = await read(blob);
     return new GivenPicture(bitmap, blob, name);
-  }
-
-  /** A part of a picture, pixel for pixel; box is left, top, right, bottom. */
-  static async cut(file, name, [left, top, right, bottom]) {
-    const bitmap = await read(file, left, top, right - left, bottom - top);
-    const canvas = drawn(bitmap, bitmap.width, bitmap.height);
-    return new GivenPicture(bitmap, await encoded(canvas, "image/png"), name);
   }
 
   constructor(bitmap, blob, name, original = null) {
@@ -97,7 +90,7 @@ export class GivenPicture {
   }
 }
 
-/** The pictures that jobs went on from, as long as this page is open; of finished ones, also after that. */
+/** The pictures that jobs went on from: some in memory, all at the gateway as long as their jobs. */
 export class GivenPictures {
   #byJob = new Map();
 
@@ -110,16 +103,15 @@ export class GivenPictures {
     return this.#byJob.get(id);
   }
 
-  /** Whether all that a record went on from is at hand: nothing, what was sent, or what lies unchanged inside the result. */
+  /** Whether all that a record went on from is at hand. */
   canServe(record) {
-    const isInResult = record.status === "succeeded" && !record.gone && outpaintingOf(record)?.tool === "extend";
-    return !record.given || this.#byJob.has(record.id) || isInResult;
+    return !wentOn(record) || this.#byJob.has(record.id) || !record.gone;
   }
 
-  /** The picture that a record went on from, or null. Rejects with a Problem when the result is gone. */
+  /** The picture that a record went on from, or null. Rejects with a Problem when it is gone. */
   async of(record) {
-    if (!record.given || !this.canServe(record)) return null;
-    if (!this.#byJob.has(record.id)) this.keep(record.id, await GivenPicture.cut(await getResult(record.id), nameOf(record), record.given));
+    if (!wentOn(record)) return null;
+    if (!this.#byJob.has(record.id)) this.keep(record.id, await GivenPicture.read(await getGiven(record.id), nameOf(record)));
     return this.get(record.id);
   }
 }

@@ -1,6 +1,6 @@
 // The pictures of this browser: what was asked, what came of it, a thumbnail; kept in localStorage.
 
-import { ago, sizeWords } from "./words.js";
+import { ago, filmWords, sizeWords } from "./words.js";
 
 const KEY = "nuwa.pictures.v1";
 const KEEP = 60; // some 15 kB each; browsers allow 5 MB
@@ -24,6 +24,12 @@ function write(key, value) {
 
 export const nameOf = (record) => record.prompt || "Untitled";
 
+export const FILM_TASKS = new Set(["text_to_video", "image_animation"]);
+export const isFilm = (record) => FILM_TASKS.has(record.task);
+
+/** Frames of a film that are finished: as its events said, else as its patches let on. */
+export const framesDone = (record) => record.framesDone ?? (Math.floor((record.done / record.total) * record.frames) || 0);
+
 const RUNNING = new Set(["queued", "running"]);
 export const isRunning = (record) => RUNNING.has(record.status) && !record.gone;
 
@@ -32,17 +38,24 @@ export function recordOf(job, known = {}) {
   return {
     ...known,
     id: job.id,
+    group: job.group ?? null,
+    task: job.task,
     status: job.status,
     prompt: job.prompt,
     width: job.width,
     height: job.height,
+    frames: job.frames ?? known.frames ?? 1,
+    fps: job.fps ?? known.fps ?? null,
     seed: job.seed,
     order: job.order,
     given: job.given ?? null,
+    repaint: job.repaint ?? null,
+    fit: job.fit ?? known.fit ?? null,
     model: job.model,
     sampling: job.sampling,
     done: Math.max(job.patches_done, known.done ?? 0),
     total: job.patches_total,
+    framesDone: null,
     queuePosition: job.queue_position,
     error: job.error,
     created: Date.parse(job.created_at),
@@ -53,12 +66,16 @@ export function recordOf(job, known = {}) {
 }
 
 /** What was done with the picture that a record went on from; null where there was none, or where it is not known. */
-export function outpaintingOf({ given, width, height, repaint }) {
+export function outpaintingOf({ task, given, width, height, repaint }) {
+  if (task === "image_animation") return { tool: "animate" };
   if (!given) return null;
   if (repaint) return { tool: "repaint", area: repaint };
   const extend = { left: given[0], right: width - given[2], top: given[1], bottom: height - given[3] };
   return Object.values(extend).some((px) => px > 0) ? { tool: "extend", extend } : null;
 }
+
+/** Whether there was a picture that it went on from. */
+export const wentOn = ({ given, task }) => Boolean(given) || task === "image_animation";
 
 /** The order to ask for: one for all phases may have been forced, several were chosen and will be again. */
 export const orderToAsk = (order) => (new Set(order?.split("+")).size === 1 ? order.split("+")[0] : "auto");
@@ -67,9 +84,10 @@ export const orderToAsk = (order) => (new Set(order?.split("+")).size === 1 ? or
 export function requestOf(record, seed = record.seed) {
   const request = { order: orderToAsk(record.order), sampling: record.sampling, model: record.model };
   const done = outpaintingOf(record);
+  if (isFilm(record)) Object.assign(request, { task: record.task, frames: record.frames, fps: record.fps });
   if (!done) Object.assign(request, { width: record.width, height: record.height });
   else if (done.tool === "extend") request.extend = done.extend;
-  else request.repaint = done.area;
+  else if (done.tool === "repaint") request.repaint = done.area;
   if (record.prompt) request.prompt = record.prompt;
   if (seed !== null) request.seed = seed;
   return request;
@@ -134,6 +152,7 @@ export function drawSheet(list, records, currentId, { onOpen, onRemove }) {
     open.setAttribute("aria-current", record.id === currentId);
     const picture = document.createElement("span");
     picture.className = "sheet-picture";
+    picture.toggleAttribute("data-film", isFilm(record));
     if (record.thumb) {
       const image = new Image();
       image.src = record.thumb;
@@ -145,7 +164,7 @@ export function drawSheet(list, records, currentId, { onOpen, onRemove }) {
     title.textContent = nameOf(record);
     const facts = document.createElement("span");
     facts.className = "sheet-facts";
-    facts.textContent = [STATUS_WORDS[record.status], sizeWords(record.width, record.height), `seed ${record.seed}`, ago(record.created)]
+    facts.textContent = [STATUS_WORDS[record.status], isFilm(record) && filmWords(record), sizeWords(record.width, record.height), `seed ${record.seed}`, ago(record.created)]
       .filter(Boolean).join(" · ");
     open.append(picture, title, facts);
     open.addEventListener("click", () => onOpen(record.id));

@@ -1,4 +1,4 @@
-// What is to be done with a picture of one's own: edges moved outward, or a part painted anew. State, no drawing.
+// What is to be done with a picture of one's own: edges moved outward, a part painted anew, or a film begun. State, no drawing.
 
 export const SIDES = ["left", "right", "top", "bottom"];
 export const SIDE_MAX = 65_536;
@@ -12,7 +12,7 @@ export class Outpainting {
   #listeners = [];
 
   picture = null; // GivenPicture
-  tool = "extend"; // or "repaint"
+  tool = "extend"; // or "repaint", "animate"
   extend = NOTHING; // pixels added on each side
   area = null; // to repaint: left, top, width, height in pixels of the picture
   snap = true; // to whole patches, for edges that are dragged or moved by keys; typed numbers stay as they are
@@ -101,11 +101,12 @@ export class Outpainting {
 
   /** Whether anything would be drawn. */
   get asksForSomething() {
-    return this.tool === "repaint" || SIDES.some((side) => this.extend[side] > 0);
+    return this.tool !== "extend" || SIDES.some((side) => this.extend[side] > 0);
   }
 
   /** Its fields of a request. */
   request() {
+    if (this.tool === "animate") return { task: "image_animation" };
     return { task: "image_outpainting", ...(this.tool === "extend" ? { extend: this.extend } : { repaint: this.area }) };
   }
 

@@ -1,6 +1,7 @@
 // What a picture would cost, asked of the gateway while the form changes, and said in one line with details below it.
 
 import * as api from "./api.js";
+import { FILM_TASKS } from "./history.js";
 import { about, bytes, count, orderWords, sizeWords } from "./words.js";
 
 const PAUSE_MS = 300; // no question while somebody still drags or types
@@ -19,8 +20,8 @@ export class Planner {
 
   /** Ask about a request (null: there is none to ask about); an earlier question that is still open is dropped. */
   ask(request, picture) {
-    // Words and seed change nothing of the price, only whether there are words.
-    const key = request && JSON.stringify([{ ...request, prompt: Boolean(request.prompt), seed: null }, picture?.id]);
+    // Words, seed and pace change nothing of the price, only whether there are words.
+    const key = request && JSON.stringify([{ ...request, prompt: Boolean(request.prompt), seed: null, fps: null }, picture?.id]);
     if (key === this.#key) return;
     this.#key = key;
     clearTimeout(this.#timer);
@@ -70,15 +71,20 @@ export class Planner {
   }
 
   #show(plan) {
-    const seconds = plan.expected_seconds;
+    const { expected_seconds: seconds, n = 1 } = plan;
+    const { frames } = plan.grid;
+    const isFilm = FILM_TASKS.has(plan.task);
+    const each = n > 1 ? `${n} × ` : "";
     this.#line([
-      count(plan.patches_to_draw, "patch", "patches"),
+      isFilm && `${each}${count(frames, "frame")}`,
+      `${isFilm ? "" : each}${count(plan.patches_to_draw, "patch", "patches")}`,
       count(plan.rounds, "round"),
       seconds === null ? "time unknown yet" : about(seconds),
-    ].join("\u00a0· ")); // a line breaks after a dot, not before
+    ].filter(Boolean).join("\u00a0· ")); // a line breaks after a dot, not before
     const known = plan.patches_known ? `; ${count(plan.patches_known, "more", "more")} ${plan.patches_known === 1 ? "is" : "are"} yours already` : "";
     const facts = {
-      Picture: `${sizeWords(plan.width, plan.height)} px`,
+      ...(n > 1 && { Candidates: `${n}; all that follows but the time is for each` }),
+      [isFilm ? "Film" : "Picture"]: `${sizeWords(plan.width, plan.height)} px${isFilm ? `, ${count(frames, "frame")}` : ""}`,
       Patches: `${count(plan.patches_to_draw, "patch", "patches")} to draw${known}`,
       Order: orderWords(plan.order),
       Rounds: `${count(plan.rounds, "step")}, if all patches that can go together do`,

@@ -2,7 +2,7 @@
 
 import { eventsUrl, getJob } from "./api.js";
 
-const KINDS = ["job.queued", "job.started", "job.resumed", "patch", "patch.refined", "job.finished", "job.failed", "job.canceled"];
+const KINDS = ["job.queued", "job.started", "job.resumed", "patch", "patch.refined", "frame", "job.finished", "job.failed", "job.canceled"];
 const TERMINAL = new Set(["job.finished", "job.failed", "job.canceled"]);
 const ENDED = new Set(["succeeded", "failed", "canceled"]);
 const LONGEST_WAIT_S = 15;
@@ -10,10 +10,10 @@ const LONGEST_WAIT_S = 15;
 /**
  * Follow a job from its first event.
  * onEvent(kind, data) for each event in order; onConnection("open" | "reconnecting");
- * onEnded(job) when the job is over and its log has nothing more; onGone() when the server no longer knows it.
+ * onEnded(job) when the job is over and its log has nothing more; onGone() when the server no longer knows it. `pixels`: see eventsUrl.
  * Returns a function that stops following.
  */
-export function follow(id, { onEvent, onConnection, onEnded, onGone }) {
+export function follow(id, { pixels, onEvent, onConnection, onEnded, onGone }) {
   let source = null;
   let timer = 0;
   let lastId = "";
@@ -27,7 +27,7 @@ export function follow(id, { onEvent, onConnection, onEnded, onGone }) {
   };
 
   const open = () => {
-    source = new EventSource(eventsUrl(id, lastId));
+    source = new EventSource(eventsUrl(id, lastId, pixels));
     source.onopen = () => onConnection("open");
     source.onerror = () => {
       if (stopped) return;

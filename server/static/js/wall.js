@@ -1,15 +1,25 @@
 // What hangs on the wall: one picture, its caption, its progress and what can be done with it.
 
 import { resultUrl, serverNow } from "./api.js";
-import { isRunning, nameOf } from "./history.js";
-import { about, count, duration, orderWords, queueWords, sizeWords } from "./words.js";
+import { readings } from "./candidates.js";
+import { framesDone, isFilm, isRunning, nameOf } from "./history.js";
+import { about, count, duration, filmWords, orderWords, queueWords, sizeWords } from "./words.js";
 
 const PATCHES_BEFORE_A_GUESS = 4;
 const SECONDS_BEFORE_A_GUESS = 2;
 
+const FORMATS = { picture: ["png", "webp", "jpeg"], film: ["mp4", "webm", "webp", "gif"] };
+const GIF_MAX_FPS = 50;
+
 const byId = (id) => document.getElementById(id);
 const show = (id, visible) => (byId(id).hidden = !visible);
-const patches = (number) => count(number, "patch", "patches");
+
+/** How far a record is, in what its person counts: frames of a film, patches of a picture. */
+function progressOf(record) {
+  return isFilm(record)
+    ? { done: framesDone(record), total: record.frames, all: count(record.frames, "frame") }
+    : { done: record.done, total: record.total, all: count(record.total, "patch", "patches") };
+}
 
 /** Seconds still to go, from the pace since the start; null while it would only be a guess. */
 function secondsLeft(record) {
@@ -22,21 +32,21 @@ function secondsLeft(record) {
 function progressWords(record, connection) {
   if (record.gone) return "No longer on the server";
   if (connection === "reconnecting" && isRunning(record)) return "Connection lost, reconnecting";
+  const { done, all } = progressOf(record);
   switch (record.status) {
     case "queued":
       return queueWords(record.queuePosition);
     case "running": {
       const left = secondsLeft(record);
-      const done = `${record.done} of ${patches(record.total)}`;
-      if (record.done === record.total) return `${done} · finishing`;
-      return left === null ? done : `${done} · ${about(left)} left`;
+      if (record.done === record.total) return `${done} of ${all} · finishing`;
+      return left === null ? `${done} of ${all}` : `${done} of ${all} · ${about(left)} left`;
     }
     case "succeeded":
-      return patches(record.total);
+      return all;
     case "canceled":
-      return `Stopped after ${record.done} of ${patches(record.total)}`;
+      return `Stopped after ${done} of ${all}`;
     default:
-      return `Failed after ${record.done} of ${patches(record.total)}`;
+      return `Failed after ${done} of ${all}`;
   }
 }
 
@@ -60,12 +70,14 @@ function facts(record, shrunk) {
   const sampling = record.sampling ?? {};
   return [
     sizeWords(record.width, record.height),
+    isFilm(record) && `${filmWords(record)}, ${record.fps} frames a second`,
     record.seed !== null && record.seed !== undefined && `seed ${record.seed}`,
     orderWords(record.order),
     sampling.temperature !== undefined && `temperature ${sampling.temperature}`,
     sampling.top_p !== undefined && `top-p ${sampling.top_p}`,
     sampling.cfg_scale !== undefined && `guidance ${sampling.cfg_scale}`,
     record.model,
+    ...readings(record.fit).map(({ found, words }) => `${found ? "shows" : "misses"} ${words}`),
     shrunk && "shown smaller, the download has every pixel",
   ].filter(Boolean);
 }
@@ -99,35 +111,45 @@ export function drawWall(record, { connection, shrunk, repeatable }) {
   show("caption-side", true);
   show("view", true);
   show("progress", running);
-  byId("progress").setAttribute("aria-valuemax", record.total);
-  byId("progress").setAttribute("aria-valuenow", record.done);
+  const { done, total } = progressOf(record);
+  byId("progress").setAttribute("aria-label", isFilm(record) ? "Frames done" : "Patches done");
+  byId("progress").setAttribute("aria-valuemax", total);
+  byId("progress").setAttribute("aria-valuenow", done);
   byId("progress-fill").style.transform = `scaleX(${record.total ? record.done / record.total : 0})`;
 
   const whole = state === "succeeded";
   show("cancel", running);
+  const film = isFilm(record);
   show("downloads", whole);
   show("again-same", repeatable && (state === "gone" || state === "failed" || state === "canceled"));
   show("again-seed", repeatable && !running);
-  show("extend-result", whole);
-  show("repaint-result", whole);
+  for (const tool of ["extend", "repaint", "animate"]) show(`${tool}-result`, whole && !film);
   show("reuse", !running);
   show("copy-link", !record.gone);
-  for (const format of ["png", "webp", "jpeg"]) {
-    if (whole) byId(`download-${format}`).href = resultUrl(record.id, format, true);
-    else byId(`download-${format}`).removeAttribute("href");
+  for (const format of ["png", "jpeg", "mp4", "webm", "webp", "gif"]) {
+    const link = byId(`download-${format}`);
+    link.hidden = !FORMATS[film ? "film" : "picture"].includes(format) || (format === "gif" && record.fps > GIF_MAX_FPS);
+    if (whole && !link.hidden) link.href = resultUrl(record.id, format, true);
+    else link.removeAttribute("href");
   }
-  document.title = running && record.total ? `${record.done}/${record.total} · ${nameOf(record)} · Nuwa`
+  document.title = running && total ? `${done}/${total} · ${nameOf(record)} · Nuwa`
     : `${nameOf(record)} · Nuwa`;
 }
+
+const EASEL_TITLES = {
+  extend: "Drag an edge outward to extend your picture",
+  repaint: "Drag a rectangle over the part to paint anew",
+  animate: "Your picture begins to move",
+};
 
 /** What the easel shows, in words. */
 export function describeEasel({ tool, picture, whole }) {
   byId("wall").dataset.state = "easel";
-  byId("title").textContent = tool === "extend" ? "Drag an edge outward to extend your picture" : "Drag a rectangle over the part to paint anew";
+  byId("title").textContent = EASEL_TITLES[tool];
   drawFacts([
     `yours ${sizeWords(picture.width, picture.height)}`,
     tool === "extend" && `finished ${sizeWords(whole.width, whole.height)}`,
-    "its own pixels stay as they are",
+    tool === "animate" ? "it is the film's first frame, as it is" : "its own pixels stay as they are",
   ].filter(Boolean));
 }
 
@@ -136,7 +158,7 @@ export function clearWall() {
   byId("wall").dataset.state = "empty";
   byId("title").textContent = "Untitled";
   byId("facts").textContent = "Describe a landscape below, or drop a picture here to go on from it. It appears patch by patch, as far to the side as you like.";
-  for (const id of ["frame", "easel", "wall-note", "view", "progress", "caption-side"]) show(id, false);
+  for (const id of ["frame", "easel", "film-bar", "film-note", "candidates", "wall-note", "view", "progress", "caption-side"]) show(id, false);
   byId("canvas").dataset.status = "empty";
   document.title = "Nuwa · landscapes of any length";
 }

@@ -20,6 +20,12 @@ export function about(seconds) {
 
 export const sizeWords = (width, height) => `${width} × ${height}`;
 
+/** 16 frames, 8 a second -> "film of 2 s". */
+export const filmWords = ({ frames, fps }) => `film of ${fps ? seconds(frames / fps) : count(frames, "frame")}`;
+
+/** 2 -> "2 s", 0.125 -> "0.1 s", 150 -> "2 min 30 s". */
+export const seconds = (length) => (length < 10 ? `${Number(length.toFixed(1))} s` : duration(length));
+
 const ORDERS = { auto: "automatic order", omega: "left to right", omega_star: "right to left", zeta: "top to bottom", zeta_star: "bottom to top" };
 /** Of a job: the orders of its phases are joined by +. */
 export const orderWords = (order) => order?.split("+").map((name) => ORDERS[name] ?? name).join(", then ");

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.attributes import ATTRIBUTE_VALUES, Attributes
+from model.attributes import ATTRIBUTE_VALUES
+from model.scorer import FEATURES, WEIGHTS, AttributeClassifier, load_classifier
+from training.attributes import Attributes
 from training.evaluation.classifier import (
-    FEATURES,
-    WEIGHTS,
-    AttributeClassifier,
     attribute_loss,
     compare,
-    load_classifier,
     measure_ceiling,
     save_classifier,
     train_classifier,

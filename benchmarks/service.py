@@ -1,0 +1,118 @@
+"""One picture after another through HTTP and Redis: what a person waits for, and which stage takes how long.
+
+The worker notes its calls (traced_worker.py), the viewer when events are in hand; both by the same clock. Stages:
+
+    queue    from the request to the engine learning of the job: accepted, queued, leased
+    decode   prompt and tokens
+    pixels   tokens to pixels: those of a patch just drawn, and final ones
+    encode   pixels to WebP
+    redis    what the worker waits for Redis: events appended, cancels read
+    sse      from the last append to the last event in the viewer's hands
+    rest     everything else
+"""
+
+import asyncio
+import statistics
+import tempfile
+from pathlib import Path
+
+from benchmarks.measure import percentile
+from benchmarks.models import SHIPPED
+from benchmarks.parts import Bench
+from benchmarks.served import Served, peak_bytes, served
+from benchmarks.traced_worker import Span, read_spans
+from benchmarks.viewer import Seen, client, watch
+
+SIZE = (512, 256)
+STAGES = {
+    "decode": ("engine.start", "engine.decode"),
+    "pixels": ("engine.render",),
+    "encode": ("encode",),
+    "redis": ("broker.append", "broker.cancel_requested"),
+}
+GOAL_LATENCY_MS = 30.0
+GOAL_SHARE = 0.05
+MEGABYTE = 1e6
+
+
+def measure(bench: Bench) -> None:
+    pictures, (width, height) = (2, (128, 128)) if bench.quick else (5, SIZE)
+    bench.total(pictures + 1)
+    with tempfile.TemporaryDirectory(prefix="nuwa-spans-") as folder:
+        spans = Path(folder) / "spans"
+        with served(SHIPPED, spans) as service:
+            asyncio.run(_pictures(bench, service, 1, width, height))  # nothing is cold from here on
+            before = _processor_seconds(service)
+            seen = asyncio.run(_pictures(bench, service, pictures, width, height))
+            after = _processor_seconds(service)
+            for name in ("gateway", "worker", "redis"):
+                bench.row(f"memory_{name}", peak_bytes(getattr(service, name)) / MEGABYTE, "MB", "lower")
+        noted = [span for span in read_spans(spans) if span.start >= seen[0].asked]
+    _waiting(bench, seen)
+    _stages(bench, seen, noted)
+    _latencies(bench, seen, noted)
+    used = {name: after[name] - before[name] for name in before}
+    bench.row("processor_gateway_and_redis", (used["gateway"] + used["redis"]) / sum(used.values()), "of all", "lower")
+
+
+async def _pictures(bench: Bench, service: Served, count: int, width: int, height: int) -> list[Seen]:
+    seen = []
+    async with client(service.url) as http:
+        for seed in range(count):
+            seen.append(await watch(http, width, height, seed))
+            bench.step()
+    return seen
+
+
+def _processor_seconds(service: Served) -> dict[str, float]:
+    """Of each process, all threads, so far."""
+    times = {name: getattr(service, name).cpu_times() for name in ("gateway", "worker", "redis")}
+    return {name: taken.user + taken.system for name, taken in times.items()}
+
+
+def _waiting(bench: Bench, seen: list[Seen]) -> None:
+    bench.row("first_patch", statistics.median(one.first_patch for one in seen), "s", "lower")
+    bench.row("picture", statistics.median(one.seconds for one in seen), "s", "lower")
+    per_patch = statistics.median(one.seconds / len(one.of("patch")) for one in seen)
+    bench.row("per_patch", per_patch, "s/patch", "lower")
+    bench.row("patches_a_second", 1 / per_patch, "patches/s", "higher")
+
+
+def stage_seconds(one: Seen, spans: list[Span]) -> dict[str, float]:
+    """Seconds of each stage of one picture; `rest` is what is left of the time on the wall.
+
+    Raises RuntimeError when the worker noted no call of a stage: then names have changed.
+    """
+    own = [span for span in spans if one.asked <= span.start <= one.arrivals[-1][2]]
+    seconds = {stage: sum(s.seconds for s in own if s.name in names) for stage, names in STAGES.items()}
+    if missing := [stage for stage, taken in seconds.items() if not taken]:
+        raise RuntimeError(f"the worker noted nothing of {', '.join(missing)}")
+    first = min(s.start for s in own if s.name == "engine.start")
+    last = max(s.end for s in own if s.name == "broker.append")
+    seconds |= {"queue": max(0.0, first - one.asked), "sse": max(0.0, one.arrivals[-1][2] - last)}
+    return seconds | {"rest": max(0.0, one.seconds - sum(seconds.values()))}
+
+
+def _stages(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:
+    pictures = [stage_seconds(one, spans) for one in seen]
+    seconds = {stage: sum(taken[stage] for taken in pictures) for stage in ("queue", *STAGES, "sse", "rest")}
+    for stage, taken in seconds.items():
+        bench.row(f"share_{stage}", taken / sum(one.seconds for one in seen), "of a picture's time", "lower")
+    drawing = sum(seconds[stage] for stage in STAGES)
+    bench.row("gateway_and_redis", seconds["redis"] / drawing, "of the patch rate", "lower", GOAL_SHARE)
+
+
+def _latencies(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:
+    """From a finished patch to the viewer. Appends and events of patches come in the same order."""
+    published, drawn = [], []
+    for one in seen:
+        for kind, logged, at in one.arrivals:
+            if kind != "patch":
+                continue
+            appending = [s for s in spans if s.name == "broker.append" and s.start <= logged + 1e-3]
+            decoding = [s for s in spans if s.name == "engine.decode" and s.end <= logged + 1e-3]
+            published.append(1e3 * (at - appending[-1].start))
+            drawn.append(1e3 * (at - decoding[-1].end))
+    bench.row("patch_to_viewer_p50", statistics.median(published), "ms", "lower", GOAL_LATENCY_MS)
+    bench.row("patch_to_viewer_p95", percentile(published, 0.95), "ms", "lower")
+    bench.row("tokens_to_viewer_p50", statistics.median(drawn), "ms", "lower")

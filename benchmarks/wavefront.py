@@ -1,0 +1,89 @@
+"""What drawing ready patches together gains over one at a time, and that rounds and pages are what the plan says.
+
+One job, drawn twice by the scheduler and the decoder: with one slot, and with as many as its widest round needs. The
+two take turns, so that both see the same machine; the gain is the ratio of their whole times.
+"""
+
+import time
+
+from benchmarks.models import DRAWN, LITTLE, MEASURED, PROMPT, in_turn, random_model
+from benchmarks.parts import Bench
+from canvas.grid import Extent, Grid
+from canvas.order import ZETA
+from canvas.plan import compile_plan, pages_needed
+from model.generate import Model, PatchDecoder
+from workers.scheduler import PatchScheduler
+
+GRIDS = ((8, 8), (16, 4), (32, 8), (8, 32))  # rows, columns; columns are scanned fast
+GOALS = {(8, 8): 2.3, (32, 8): 2.75, (8, 32): 3.4}
+SLOTS = 8
+GOAL_BUSY = 0.93
+
+
+class Drawing:
+    """One canvas on its way, batch by batch, as a worker draws it."""
+
+    def __init__(self, model: Model, rows: int, columns: int, slots: int) -> None:
+        grid = Grid(frames=1, rows=rows, columns=columns, patch_px=model.config.patch_px)
+        extent = Extent(*model.config.transformer.extent)
+        self.plan = compile_plan(grid, ZETA, extent)
+        self.pages = pages_needed(self.plan, slots)
+        self.decoder = PatchDecoder(model, slots, self.pages)
+        self.canvas = self.decoder.start("drawing", grid, ZETA.name, PROMPT, DRAWN, seed=0)
+        self._scheduler = PatchScheduler(slots, self.pages)
+        self._scheduler.add("drawing", self.plan, self.pages)
+        self._scheduler.admit()
+        self.seconds = 0.0
+        self.batches = 0
+
+    def advance(self) -> float:
+        """Draw the next batch; the seconds of processor time that it took."""
+        started = time.process_time()
+        batch = self._scheduler.schedule()
+        self.decoder.decode([(self.canvas, patch) for _, patch in batch.patches])
+        for patch in self._scheduler.complete(batch).remove.get("drawing", []):
+            self.decoder.remove(self.canvas, patch)
+        taken = time.process_time() - started
+        self.batches += 1
+        self.seconds += taken
+        return taken
+
+
+def measure(bench: Bench) -> None:
+    model = random_model(LITTLE if bench.quick else MEASURED)
+    grids = GRIDS[:2] if bench.quick else GRIDS
+    bench.total(sum(rows * columns + columns + 2 * (rows - 1) for rows, columns in grids))
+    fullest = most_rounds = 0.0
+    for rows, columns in grids:
+        alone, together = Drawing(model, rows, columns, slots=1), Drawing(model, rows, columns, SLOTS)
+        for line in (alone, together):
+            line.advance()  # the first patch of each is alone, and warms up what is called
+            bench.step()
+        for number in in_turn((rows * columns - 1, together.plan.rounds - 1)):
+            (alone, together)[number].advance()
+            bench.step()
+        name, goal = f"{rows}x{columns}", GOALS.get((rows, columns))
+        bench.row(f"speedup_{name}", alone.seconds / together.seconds, "times", "higher", goal)
+        bench.row(f"ideal_{name}", rows * columns / together.batches, "times", "higher")
+        bench.row(f"one_at_a_time_{name}", alone.seconds / (rows * columns), "s/patch", "lower")
+        most_rounds = max(most_rounds, together.batches / (columns + 2 * (rows - 1)))
+        fullest = max(fullest, *(line.decoder.pool.high_water / line.pages for line in (alone, together)))
+    bench.row("rounds_of_formula", most_rounds, "times C + 2(R - 1)", "lower", 1.0)
+    bench.row("pool_of_formula", fullest, "of the pages promised", "lower", 1.0)
+    bench.row("busy_two_jobs", busy(jobs=2, slots=4), "of 4 slots", "higher", GOAL_BUSY)
+    bench.row("busy_one_job", busy(jobs=1, slots=4), "of 4 slots", "higher")
+
+
+def busy(jobs: int, slots: int) -> float:
+    """The share of slots that hold a patch while so many jobs of 8x8 are drawn together. Counted, not timed."""
+    plan = compile_plan(Grid(frames=1, rows=8, columns=8, patch_px=1), ZETA, Extent(1, 1, 1))
+    pages = pages_needed(plan, slots)
+    scheduler = PatchScheduler(slots, jobs * pages)
+    for number in range(jobs):
+        scheduler.add(f"job {number}", plan, pages)
+    scheduler.admit()
+    batches = 0
+    while batch := scheduler.schedule():
+        scheduler.complete(batch)
+        batches += 1
+    return jobs * len(plan.grid) / (slots * batches)

@@ -1,0 +1,99 @@
+"""The service is started whole, its stages are told apart, and the latencies come from the right calls."""
+
+import asyncio
+
+import pytest
+
+from benchmarks.models import SHIPPED
+from benchmarks.served import peak_bytes, served
+from benchmarks.service import STAGES, stage_seconds
+from benchmarks.traced_worker import Noted, Span, noted, read_spans
+from benchmarks.viewer import Seen, client, watch
+
+
+@pytest.fixture
+def seen() -> Seen:
+    """Asked for at 100 s, one patch in hand at 108 s, ended at 110 s."""
+    return Seen(100.0, [("patch", 107.5, 108.0), ("job.finished", 109.0, 110.0)])
+
+
+@pytest.fixture
+def spans() -> list[Span]:
+    return [
+        Span("engine.decode", 50.0, 60.0),  # of another picture
+        Span("engine.start", 101.0, 101.5),
+        Span("engine.decode", 102.0, 104.0),
+        Span("engine.render", 104.0, 105.0),
+        Span("encode", 105.0, 105.5),
+        Span("broker.append", 106.0, 107.5),
+        Span("broker.append", 109.0, 109.5),
+    ]
+
+
+def test_every_stage_gets_its_own_calls_and_the_rest_is_the_rest(seen, spans):
+    assert stage_seconds(seen, spans) == {
+        "queue": 1.0,
+        "decode": 2.5,
+        "pixels": 1.0,
+        "encode": 0.5,
+        "redis": 2.0,
+        "sse": 0.5,
+        "rest": 2.5,
+    }
+
+
+@pytest.mark.parametrize("missing", ["encode", "engine.render", "broker.append"])
+def test_a_stage_that_nobody_noted_is_an_error_not_a_zero(seen, spans, missing):
+    with pytest.raises(RuntimeError, match="noted nothing of"):
+        stage_seconds(seen, [span for span in spans if span.name != missing])
+
+
+def test_calls_are_noted_whether_they_are_awaited_or_fail():
+    class Inner:
+        slots = 4
+
+        def draw(self) -> str:
+            return "drawn"
+
+        async def append(self) -> str:
+            await asyncio.sleep(0.01)
+            return "appended"
+
+        def fail(self) -> None:
+            raise OSError
+
+    spans: list[Span] = []
+    both = Noted(Inner(), "it", spans.append)
+    assert both.slots == 4
+    assert both.draw() == "drawn"
+    assert asyncio.run(both.append()) == "appended"
+    with pytest.raises(OSError):
+        both.fail()
+    assert [span.name for span in spans] == ["it.draw", "it.append", "it.fail"]
+    assert spans[1].seconds >= 0.009
+    assert noted(len, "length", spans.append)([1]) == 1
+
+
+@pytest.mark.redis
+def test_a_picture_goes_through_all_processes_and_every_stage_is_noted(tmp_path):
+    async def draw(url: str) -> Seen:
+        async with client(url) as http:
+            return await watch(http, 128, 64, seed=1)
+
+    with served(SHIPPED, tmp_path / "spans", engine="tile") as service:
+        one = asyncio.run(draw(service.url))
+        assert peak_bytes(service.gateway) > 10_000_000
+        running = [service.redis, service.gateway, service.worker]
+    assert len(one.of("patch")) == 2
+    assert all(one.asked < logged <= at + 1e-3 for _, logged, at in one.arrivals)
+    assert {span.name for span in read_spans(tmp_path / "spans")} >= {
+        name for names in STAGES.values() for name in names
+    }
+    assert stage_seconds(one, read_spans(tmp_path / "spans"))["decode"] > 0
+    assert not any(process.is_running() for process in running)
+
+
+@pytest.mark.redis
+def test_a_service_that_cannot_start_says_what_its_processes_said(tmp_path):
+    with pytest.raises(RuntimeError, match="NUWA_SLOTS"), served(tmp_path, slots=0):
+        pass
