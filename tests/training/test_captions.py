@@ -1,6 +1,5 @@
 # Captions: varied, and true to the attributes.
 import random
-import re
 from collections.abc import Callable
 
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
