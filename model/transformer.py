@@ -22,7 +22,7 @@ from model.config import ModelConfig
 from model.position import CanvasEmbedding, rotary_angles, rotate
 from model.text import TextEncoder
 
-VOCABULARY = 30_522  # word pieces of the text table
+VOCABULARY = 30_522  # word pieces of the sentence encoder
 
 Memory = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -104,21 +104,29 @@ class Transformer(nn.Module):
     adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
 
     def forward(
-        self, tokens: Tensor, ids: Tensor, order: str, nearby: Tensor, corners: Tensor, place: Tensor
+        self,
+        tokens: Tensor,
+        ids: Tensor,
+        order: str,
+        nearby: Tensor,
+        corners: Tensor,
+        place: Tensor,
+        text_noise: float = 0.0,
     ) -> Tensor:
         """All patches of whole canvases in one masked pass (training).
 
         tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
         nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each
         patch.
-        place: [B, N, 4] on the canvas, or NaN.  Returns logits [B, N, M, V].  Source: paper.md 1.2.
+        place: [B, N, 4] on the canvas, or NaN.  text_noise: see TextEncoder.  Returns logits [B, N, M, V].
+        Source: paper.md 1.2.
 
         Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the
         same products as the relative ones of patch_pass and decoding, at a fraction of the copies.
         """
         batch, patches, length = tokens.shape
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
-        text, text_mask = self.text(ids)
+        text, text_mask = self.text(ids, text_noise)
         words = text.shape[1]
         told = self.conditions(order, place.flatten(0, 1), text[:, 0].repeat_interleave(patches, 0))
         x = self.embed(tokens.flatten(0, 1), told)

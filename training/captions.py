@@ -3,99 +3,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from training import caption_words as tables
 from training.attributes import Attributes
-
-# Nouns: "" before a plural, "a" before a singular; adjectives go between.
-_TERRAIN: dict[str, tuple[tuple[str, str], ...]] = {
-    "mountains": (("", "mountains"),) * 4 + (("", "mountain peaks"), ("a", "mountain range"), ("", "peaks"),
-                  ("a", "mountain landscape"), ("", "alpine mountains"), ("", "mountain ridges")),
-    "hills": (("", "hills"), ("", "rolling hills"), ("", "gentle hills"), ("a", "hilly landscape"), ("", "hillsides")),
-    "dunes": (("", "dunes"), ("", "sand dunes"), ("a", "desert"), ("", "desert dunes"), ("a", "sandy desert")),
-    "forest": (("a", "forest"), ("", "woods"), ("", "forested hills"), ("a", "woodland"), ("a", "forest landscape")),
-    "plains": (("", "plains"), ("a", "meadow"), ("", "fields"), ("", "grasslands"), ("", "open plains")),
-    "sea": (("a", "sea"), ("a", "coast"), ("a", "seascape"), ("an", "ocean"), ("a", "shore"), ("a", "bay")),
-}  # fmt: skip
-_KIND_OF_FOREST: dict[str, tuple[tuple[str, str], ...]] = {
-    "firs": (("a", "fir forest"), ("a", "pine forest"), ("a", "conifer forest"), ("a", "forest of firs")),
-    "broadleaf": (("a", "broadleaf forest"), ("a", "deciduous forest"), ("a", "leafy forest"), ("", "leafy woods")),
-}
-_TIME: dict[str, tuple[str, ...]] = {
-    "dawn": ("at dawn", "at sunrise", "at daybreak", "at first light"),
-    "morning": ("in the morning", "in morning light", "on a bright morning", "in the soft morning light"),
-    "noon": ("at noon", "at midday", "in daylight", "in the middle of the day", "by day", "in bright daylight"),
-    "sunset": ("at sunset",) * 4 + ("at sundown", "at golden hour", "under a sunset sky", "in the evening sun"),
-    "dusk": ("at dusk", "at twilight", "at nightfall", "in the twilight"),
-    "night": ("at night",) * 3 + ("by night", "in the night", "at midnight", "under a night sky"),
-}
-_TIME_NOUN = {
-    "dawn": ("dawn", "sunrise", "daybreak"),
-    "morning": ("morning", "morning light"),
-    "noon": ("midday", "daylight", "noon"),
-    "sunset": ("sunset", "evening sun"),
-    "dusk": ("dusk", "twilight"),
-    "night": ("night", "night sky"),
-}
-_SEASON = {
-    "spring": ("in spring", "in springtime"), "summer": ("in summer", "in summertime"),
-    "autumn": ("in autumn", "in the fall", "in autumn colours"), "winter": ("in winter", "in wintertime"),
-}  # fmt: skip
-_SNOWY = ("snowy", "snowy", "snowy", "snow-covered", "snow-capped", "white")
-_MISTY = ("misty", "foggy", "hazy")
-_MIST = ("mist", "fog", "mist in the valleys", "drifting fog", "layers of mist")
-_WATER = {
-    "lake": ("a lake",) * 4
-    + ("a calm lake", "a still lake", "a mirror-like lake", "a lake in front", "reflections in a lake"),
-    "sea": ("the sea", "the ocean", "a calm sea", "open water", "waves"),
-}
-_BY_WATER = {
-    "lake": ("by a lake", "beside a lake", "reflected in a lake", "at a lake", "above a quiet lake", "on a lakeshore"),
-    "sea": ("by the sea", "by the ocean", "at the seaside", "above the sea"),
-}
-_TREES = {
-    "firs": ("firs", "fir trees", "pine trees", "conifers", "evergreens", "pines"),
-    "broadleaf": ("trees", "round trees", "leafy trees", "broadleaf trees", "deciduous trees"),
-}
-_CLOUDS = {
-    "clear": ("a clear sky", "a cloudless sky", "clear skies"),
-    "few": ("a few clouds", "some clouds", "scattered clouds"),
-    "many": ("many clouds", "a cloudy sky", "clouds", "lots of clouds", "clouds all over the sky"),
-}
-_CELESTIAL = {
-    "sun": ("the sun", "a glowing sun", "the sun in the sky", "a round sun"),
-    "moon": ("a full moon", "the moon", "a bright moon", "a round moon"),
-    "crescent": ("a crescent moon", "a thin moon", "the moon", "a sickle moon"),
-    "stars": ("stars", "a starry sky", "many stars", "twinkling stars"),
-    "moon_and_stars": (
-        "a full moon and stars",
-        "the moon and stars",
-        "a moonlit starry sky",
-        "a full moon among stars",
-    ),
-    "crescent_and_stars": ("a crescent moon and stars", "the moon and stars", "a crescent moon in a starry sky"),
-}
-_SHINES = {
-    "sun": ("the sun shines over", "the sun stands above", "the sun glows over", "sunlight over"),
-    "moon": ("a full moon shines over", "the moon rises over", "moonlight over", "a bright moon above"),
-    "crescent": ("a crescent moon hangs over", "a thin moon above", "the moon shines on"),
-    "stars": ("stars shine over", "a starry sky over", "stars twinkle above", "countless stars above"),
-    "moon_and_stars": ("the moon and stars shine over", "a full moon and stars above", "a moonlit, starry sky over"),
-    "crescent_and_stars": ("a crescent moon and stars above", "a crescent moon hangs in a starry sky over"),
-}
-_FRAMES = (
-    "a landscape with {}", "a view of {}", "a picture of {}", "a poster of {}", "an illustration of {}",
-    "a scene of {}", "a minimalist landscape of {}", "a quiet view over {}", "flat poster art of {}",
-    "a layered landscape: {}",
-)  # fmt: skip
-_STYLES = ("flat poster style", "vector illustration", "minimalist poster", "flat design", "layered landscape")
-
-
-_PANS = {
-    1: ("the camera pans right", "panning right", "a slow pan to the right", "the camera moves to the right"),
-    -1: ("the camera pans left", "panning left", "a slow pan to the left", "the camera moves to the left"),
-    0: ("a still camera", "static shot", "the camera does not move"),
-}
-_LAPSE = ("time-lapse", "fast clouds", "a time-lapse film")
-_PHOTOGRAPHED = ("a photo: {}", "photo of {}", "{}, photo", "photograph, {}", "{}, a photograph", "a photograph of {}")
 
 
 class _HasAttributes(Protocol):
@@ -132,18 +41,18 @@ class _Voice:
 
     def noun(self) -> str:
         """The terrain with its adjectives: 'snowy mountains', 'a misty forest'."""
-        nouns = _TERRAIN[self.a.terrain]
+        nouns = tables.TERRAIN[self.a.terrain]
         if self.a.terrain == "forest" and "trees" in self.told:
-            nouns = _KIND_OF_FOREST[self.a.trees]
+            nouns = tables.KIND_OF_FOREST[self.a.trees]
             self.told.discard("trees")
         article, noun = self.rng.choice(nouns)
         adjectives = []
         if "snow" in self.told:
-            choices = _SNOWY if self.a.terrain == "mountains" else ("snowy", "snow-covered", "white")
+            choices = tables.SNOWY if self.a.terrain == "mountains" else ("snowy", "snow-covered", "white")
             adjectives.append(self.rng.choice(choices))
             self.told.discard("snow")
         if "mist" in self.told and self.rng.random() < 0.5:
-            adjectives.append(self.rng.choice(_MISTY))
+            adjectives.append(self.rng.choice(tables.MISTY))
             self.told.discard("mist")
         if "season" in self.told and self.rng.random() < 0.3:
             adjectives.append({"autumn": "autumnal", "winter": "wintry"}.get(self.a.season, self.a.season))
@@ -161,19 +70,19 @@ class _Voice:
     def companions(self) -> list[str]:
         """What else there is, as nouns, in a random order."""
         things = [
-            *self.told_as("water", lambda: self.of(_WATER, "water")),
-            *self.told_as("trees", lambda: self.of(_TREES, "trees")),
-            *self.told_as("celestial", lambda: self.of(_CELESTIAL, "celestial")),
-            *self.told_as("clouds", lambda: self.of(_CLOUDS, "clouds")),
-            *self.told_as("mist", lambda: self.rng.choice(_MIST)),
+            *self.told_as("water", lambda: self.of(tables.WATER, "water")),
+            *self.told_as("trees", lambda: self.of(tables.TREES, "trees")),
+            *self.told_as("celestial", lambda: self.of(tables.CELESTIAL, "celestial")),
+            *self.told_as("clouds", lambda: self.of(tables.CLOUDS, "clouds")),
+            *self.told_as("mist", lambda: self.rng.choice(tables.MIST)),
         ]
         self.rng.shuffle(things)
         return things
 
     def when(self) -> list[str]:
         moments = [
-            *self.told_as("time_of_day", lambda: self.of(_TIME, "time_of_day")),
-            *self.told_as("season", lambda: self.of(_SEASON, "season")),
+            *self.told_as("time_of_day", lambda: self.of(tables.TIME, "time_of_day")),
+            *self.told_as("season", lambda: self.of(tables.SEASON, "season")),
         ]
         return moments if self.rng.random() < 0.8 else moments[::-1]
 
@@ -181,7 +90,7 @@ class _Voice:
         """'snowy mountains at sunset with a lake'."""
         noun, parts = self.noun(), []
         if "water" in self.told and self.rng.random() < 0.35:
-            parts += self.told_as("water", lambda: self.of(_BY_WATER, "water"))
+            parts += self.told_as("water", lambda: self.of(tables.BY_WATER, "water"))
         parts += self.when()
         things = self.companions()
         if not things:
@@ -192,27 +101,27 @@ class _Voice:
         return " ".join((noun, *parts, companions))
 
     def framed(self) -> str:
-        return self.rng.choice(_FRAMES).format(self.plain())
+        return self.rng.choice(tables.FRAMES).format(self.plain())
 
     def shining(self) -> str:
         """'a full moon shines over snowy mountains at night'; the plain voice when nothing shines."""
         if "celestial" not in self.told:
             return self.plain()
         self.told.discard("celestial")
-        return f"{self.of(_SHINES, 'celestial')} {self.plain()}"
+        return f"{self.of(tables.SHINES, 'celestial')} {self.plain()}"
 
     def moment(self) -> str:
         """'sunset over snowy mountains with a lake'."""
         if "time_of_day" not in self.told:
             return self.framed()
         self.told.discard("time_of_day")
-        return f"{self.of(_TIME_NOUN, 'time_of_day')} over {self.plain()}"
+        return f"{self.of(tables.TIME_NOUN, 'time_of_day')} over {self.plain()}"
 
     def tags(self) -> str:
         """'mountains, snow, sunset, lake'."""
-        bare = self.rng.choice([noun for _, noun in _TERRAIN[self.a.terrain]])
+        bare = self.rng.choice([noun for _, noun in tables.TERRAIN[self.a.terrain]])
         tags = [
-            *self.told_as("time_of_day", lambda: self.of(_TIME_NOUN, "time_of_day")),
+            *self.told_as("time_of_day", lambda: self.of(tables.TIME_NOUN, "time_of_day")),
             *self.told_as("season", lambda: self.a.season),
             *self.told_as("snow", lambda: self.rng.choice(("snow", "snowy"))),
             *(thing.removeprefix("a ").removeprefix("the ") for thing in self.companions()),
@@ -220,7 +129,7 @@ class _Voice:
         self.rng.shuffle(tags)
         tags.insert(0 if self.rng.random() < 0.6 else self.rng.randrange(len(tags) + 1), bare)
         if self.rng.random() < 0.25:
-            tags.append(self.rng.choice(_STYLES))
+            tags.append(self.rng.choice(tables.STYLES))
         return ", ".join(tags)
 
 
@@ -234,7 +143,7 @@ def caption(attributes: Attributes, seed: int) -> str:
     speak = rng.choices((voice.plain, voice.framed, voice.shining, voice.moment, voice.tags), (5, 2, 1.5, 1.5, 2))[0]
     text = speak()
     if speak != voice.tags and rng.random() < 0.08:
-        text += ", " + rng.choice(_STYLES)
+        text += ", " + rng.choice(tables.STYLES)
     manner = rng.random()
     if manner < 0.45:
         return text
@@ -260,13 +169,13 @@ def moving(text: str, pan: int, lapse: bool, seed: int) -> str:
     rng = random.Random(f"motion {seed}")
     words = [text.removesuffix(".")]
     if rng.random() < 0.8:
-        words.append(rng.choice(_PANS[pan]))
+        words.append(rng.choice(tables.PANS[pan]))
     if lapse and rng.random() < 0.8:
-        words.append(rng.choice(_LAPSE))
+        words.append(rng.choice(tables.LAPSE))
     return ", ".join(words)
 
 
 def photographed(text: str, seed: int) -> str:
     """A caption with a word that says it is a photograph: what sets it apart from the drawn scenes."""
     bare = text.removesuffix(".")
-    return random.Random(f"photo {seed}").choice(_PHOTOGRAPHED).format(bare[:1].lower() + bare[1:])
+    return random.Random(f"photo {seed}").choice(tables.PHOTOGRAPHED).format(bare[:1].lower() + bare[1:])

@@ -12,13 +12,13 @@ import typer
 from model.config import PRESETS, ModelConfig
 from model.loader import save
 from model.tokenizer import Tokenizer
-from model.transformer import Transformer
+from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
 from training.distributed import joined, own_seed, size
 from training.folders import DataError, FolderData
 from training.loop import RunSettings
 from training.plan import plan
-from training.text_table import read_table, words_file
+from training.sentence import read_sentence_encoder, words_file
 from training.tokenizer import TokenizerRecipe, train_tokenizer
 from training.transformer import TransformerRecipe, train_transformer, transformer_part
 
@@ -50,7 +50,7 @@ PartMb = Annotated[
 ]
 Text = Annotated[
     Path,
-    typer.Option(help="Folder of weights whose table of words to use, or one written by training.text_table."),
+    typer.Option(help="Folder of weights whose sentence encoder to use, or all-MiniLM-L6-v2's own folder."),
 ]
 SHIPPED = Path("checkpoints/tiny")
 TOKENIZER_SIDE_PX = 640  # larger pictures are shrunk to it: crops of 96 px of a large one would show hardly a thing
@@ -180,9 +180,9 @@ def transformer_command(
 
 
 def _text(folder: Path, config: ModelConfig) -> tuple[dict[str, torch.Tensor], Path]:
-    """The table of words and the word pieces' file."""
+    """The sentence encoder's state and the word pieces' file."""
     try:
-        return read_table(folder, config.transformer.text_dim), words_file(folder)
+        return read_sentence_encoder(folder, config.transformer, VOCABULARY), words_file(folder)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--text") from error
 

@@ -17,14 +17,14 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 import typer
-from safetensors.torch import load_file
 
 from model.config import PRESETS, ModelConfig
 from model.tokenizer import Tokenizer
-from model.transformer import Transformer
+from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
 from training.device import pick_device
 from training.loop import RunSettings
+from training.sentence import read_sentence_encoder, words_file
 from training.transformer import TransformerRecipe, train_transformer
 
 Trial = tuple[ModelConfig, TransformerRecipe, float]  # model, recipe, learning rate
@@ -87,7 +87,9 @@ def draw(results: dict[str, tuple[Trial, list[dict[str, float]]]], path: Path) -
 
 def main(
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
-    text: Annotated[Path, typer.Option(help="Folder of text.safetensors and tokenizer.json.")] = Path("data/text"),
+    text: Annotated[Path, typer.Option(help="Folder of weights whose sentence encoder to use.")] = Path(
+        "checkpoints/tiny"
+    ),
     out: Annotated[Path, typer.Option(help="Folder to write to; trials that are there already are kept.")] = Path(
         "runs/scaling"
     ),
@@ -118,8 +120,8 @@ def _train(trial: Trial, folder: Path, tokenizer: Path, text: Path, minutes: flo
     parts = Tokenizer(config.tokenizer)
     parts.load_state_dict(load_checkpoint(tokenizer, torch.device("cpu"))["average"])
     settings = RunSettings(folder, hours=minutes / 60, lr=lr, sample_every=10**9)
-    words = load_file(text / "text.safetensors")
-    train_transformer(config, parts, words, text / "tokenizer.json", settings, recipe, device)
+    sentence = read_sentence_encoder(text, config.transformer, VOCABULARY)
+    train_transformer(config, parts, sentence, words_file(text), settings, recipe, device)
 
 
 if __name__ == "__main__":

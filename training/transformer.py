@@ -52,7 +52,11 @@ class TransformerRecipe:
     text_dropout: float = 0.1
     captions_per_step: int = 32  # for the attribute probe
     probe_weight: float = 0.2
+    text_noise: float = 0.5  # on the sentence encoder's states, in their standard deviations
     place_dropout: float = 0.1
+    # Nearby patches tell nearly all there is to know, so words would hardly be learned: in every other step, this share
+    # of the patches has to do without its neighbours.
+    context_dropout: float = 0.3
     pictures_share: float = 0.08  # of the steps, for pictures of one's own beside the scenes
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     schedule: str = "canvas"
@@ -117,13 +121,23 @@ class CanvasLoss:
         return self._tables[key]
 
     def __call__(
-        self, batch: TokenBatch, order: str, prompts: Sequence[str | None], known_place: bool = True
+        self,
+        batch: TokenBatch,
+        order: str,
+        prompts: Sequence[str | None],
+        known_place: bool = True,
+        context_dropout: float = 0.0,
+        text_noise: float = 0.0,
     ) -> Tensor:
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
         index, corners = self.table(batch_grid(batch), order)
+        if context_dropout:
+            alone = torch.rand(len(index), 1, device=self.device) < context_dropout
+            index = index.masked_fill(alone, -1)
+        ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            logits = self.transformer(patches, self.words(prompts).to(self.device), order, index, corners, place)
+            logits = self.transformer(patches, ids, order, index, corners, place, text_noise)
         return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
 
     def render_and_optimise(
@@ -169,7 +183,7 @@ class CanvasLoss:
 def train_transformer(
     config: ModelConfig,
     tokenizer: Tokenizer,
-    text_table: dict[str, Tensor],
+    sentence: dict[str, Tensor],
     words_file: Path,
     settings: RunSettings,
     recipe: TransformerRecipe,
@@ -179,14 +193,13 @@ def train_transformer(
 ) -> Transformer:
     """Returns the transformer with averaged weights, in evaluation mode; its run is kept in settings.folder.
 
-    text_table: "embeddings" int8 [V, text_dim] and "scales" [V] of training/text_table.py.  pictures: of one's own,
-    mixed in as often as the recipe says.
+    sentence: the frozen encoder's state, of training/sentence.py.  pictures: of one's own, mixed in as often as the
+    recipe says.
     """
     torch.manual_seed(seed)
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     transformer = Transformer(config)
-    transformer.text.table.copy_(text_table["embeddings"])
-    transformer.text.scales.copy_(text_table["scales"])
+    transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
     trained = nn.ModuleDict({"transformer": transformer, "probe": probe})
@@ -226,8 +239,10 @@ def train_transformer(
         captions = [caption(a, chooser.randrange(2**31)) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
-        tokens = canvas_loss(batch, order, prompts, chooser.random() >= recipe.place_dropout)
-        state = transformer.text(words(captions).to(device))[0][:, 0]
+        context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
+        known_place = chooser.random() >= recipe.place_dropout
+        tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, recipe.text_noise)
+        state = transformer.text(words(captions).to(device), recipe.text_noise)[0][:, 0]
         attributes = probe(state, attributes_read)
         figures = {"tokens": float(tokens.detach()), "attributes": float(attributes.detach())}
         return tokens + recipe.probe_weight * attributes, figures

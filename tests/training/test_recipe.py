@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from model.config import PRESETS
+from model.text import TextEncoder
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY
 from training.loop import RunSettings, Trainer
@@ -77,14 +78,11 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedu
     words = WordPieceTokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     words.save(str(tmp_path / "words.json"))
-    table = {
-        "embeddings": torch.zeros(VOCABULARY, NANO.transformer.text_dim, dtype=torch.int8),
-        "scales": torch.ones(VOCABULARY),
-    }
+    sentence = TextEncoder(NANO.transformer, VOCABULARY).sentence.state_dict()
     windows = (Window(0.7, 2, 2, 2, 2), Window(0.3, 2, 2, 2, 2, frames=2))
     recipe = TransformerRecipe(windows=windows, patches_per_step=16, schedule=schedule)
     run = settings(tmp_path / "run", 8 if schedule == "patch" else 30, ema=0.5, lr=5e-3)
-    train_transformer(NANO, Tokenizer(NANO.tokenizer), table, tmp_path / "words.json", run, recipe, CPU)
+    train_transformer(NANO, Tokenizer(NANO.tokenizer), sentence, tmp_path / "words.json", run, recipe, CPU)
     log = (tmp_path / "run" / "log.csv").read_text().splitlines()
     keys = log[0].split(",")
     last = dict(zip(keys, log[-1].split(","), strict=True))

@@ -1,5 +1,5 @@
 """Words for landscapes that no training caption uses: every word below that tells an attribute is foreign to
-training/captions.py, and a test holds it to that.
+training/captions.py and caption_words.py, and a test holds it to that.
 """
 
 UNSEEN: dict[str, dict[str, tuple[str, ...]]] = {

@@ -86,10 +86,23 @@ class Gallery:
 
         name: of the progress bar.  order: one of the model's, or "auto", which the server would choose.
         """
-        grid = Grid.from_pixels(width, height, self.model.config.patch_px)
+        return self.draw_films(name, prompts, width, height, 1, order, seed)[:, 0]
+
+    def draw_films(
+        self,
+        name: str,
+        prompts: Sequence[str | None],
+        width: int,
+        height: int,
+        frames: int,
+        order: str = "auto",
+        seed: int = 0,
+    ) -> Tensor:
+        """The same with frames: uint8 [N, frames, 3, height, width]; a film's file shows them one below the other."""
+        grid = Grid.from_pixels(width, height, self.model.config.patch_px, frames)
         allowed = self.model.config.transformer.orders if order == "auto" else (order,)
         chosen = choose_order(grid, Extent(*self.model.config.transformer.extent), allowed)
-        paths = [self._path(p, width, height, chosen.name, seed + i) for i, p in enumerate(prompts)]
+        paths = [self._path(p, grid, width, height, chosen.name, seed + i) for i, p in enumerate(prompts)]
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         with tqdm(total=len(prompts) * len(grid), desc=name, unit="patch", dynamic_ncols=True, delay=1) as bar:
             bar.update((len(prompts) - len(missing)) * len(grid))
@@ -100,14 +113,15 @@ class Gallery:
                     decoder.start(str(i), grid, chosen.name, prompts[i], self.sampling, seed + i) for i in group
                 ]
                 pixels = to_uint8(draw_together(decoder, canvases, bar.update)).cpu()
-                for i, picture in zip(group, pixels, strict=True):
-                    write_png(picture[:, :height, :width], paths[i])
-        return torch.stack([read_png(path) for path in paths])
+                for i, film in zip(group, pixels[..., :height, :width].split(frames), strict=True):
+                    write_png(torch.cat(list(film), 1), paths[i])
+        return torch.stack([torch.stack(read_png(path).split(height, 1)) for path in paths])
 
-    def _path(self, prompt: str | None, width: int, height: int, order: str, seed: int) -> Path:
-        told = [self.model.version, prompt, width, height, order, seed, asdict(self.sampling)]
+    def _path(self, prompt: str | None, grid: Grid, width: int, height: int, order: str, seed: int) -> Path:
+        told = [self.model.version, prompt, width, height, grid.frames, order, seed, asdict(self.sampling)]
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-        return self.folder / f"{width}x{height}-{order}" / f"{seed:06d}-{digest}.png"
+        size = f"{width}x{height}" if grid.frames == 1 else f"{width}x{height}x{grid.frames}"
+        return self.folder / f"{size}-{order}" / f"{seed:06d}-{digest}.png"
 
 
 def write_png(picture: Tensor, path: Path) -> None:

@@ -47,8 +47,8 @@ def model(words_file: Path) -> Model:
         for part in (tokenizer, transformer):
             for p in part.parameters():
                 p.add_(torch.randn_like(p) * 0.2)
-        transformer.text.table.random_(-100, 100)
-        transformer.text.scales.fill_(0.01)
+        transformer.text.sentence.table.random_(-100, 100)
+        transformer.text.sentence.scales.fill_(0.01)
     tokenizer.requires_grad_(False)
     transformer.requires_grad_(False)
     return Model(config, tokenizer, transformer, WordPieces(words_file, config.transformer.text_tokens), "test")

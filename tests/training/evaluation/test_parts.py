@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.datasets import to_uint8
-from training.evaluation import seams, text
+from training.evaluation import films, seams, text
 from training.evaluation.frechet import CANVASES, blocks, distance_rows, diversity_row
 from training.evaluation.panoramas import disagreement, drift_row, drifts, horizon, palette_distance
 from training.evaluation.prompts import EvaluationPrompt, evaluation_prompts, scenes_for
@@ -74,6 +74,23 @@ def test_only_the_order_with_seams_misses_the_goal(setting: Setting) -> None:
     assert missed == {"seams_omega_vertical"}
     assert rows["seams_rendered_horizontal"].goal is None
     assert rows["seams_zeta_vertical"].value == pytest.approx(1, abs=0.04)
+
+
+def film(step_px: int, noise: float = 0.0) -> Tensor:
+    """Frames of a striped picture whose camera goes step_px to the right each time."""
+    rng = torch.Generator().manual_seed(0)
+    wide = torch.rand(3, 64, 200, generator=rng)
+    frames = torch.stack([wide[..., i * step_px : i * step_px + 64] for i in range(4)])
+    return to_uint8(frames + torch.randn(frames.shape, generator=rng) * noise)[None]
+
+
+def test_a_film_flickers_where_it_should_stand_and_a_pan_is_told_from_none() -> None:
+    assert films.changed(film(0), 0, 8).item() == 0
+    assert films.changed(film(0, noise=0.2), 0, 8).item() > 0.9
+    assert films.changed(film(8), 8, 8).item() == 0
+    assert films.pan_row(film(8), film(8), 8).value == pytest.approx(0, abs=1e-6)
+    assert not films.pan_row(film(0, noise=0.1), film(8), 8).met
+    assert films.change_row(films.STILL, film(0), film(0, noise=0.1), 8).met
 
 
 def test_the_horizon_is_where_a_picture_falls_in_two() -> None:
