@@ -32,7 +32,9 @@ MEASURED = replace(
 LITTLE = replace(
     PRESETS["nano"],
     name="little",
-    transformer=replace(PRESETS["tiny"].transformer, width=64, depth=2, heads=2, text_dim=8),
+    transformer=replace(
+        PRESETS["tiny"].transformer, width=64, depth=2, heads=2, sentence_width=32, sentence_depth=1, sentence_heads=1
+    ),
 )
 
 

@@ -167,6 +167,23 @@ def models(
     list_models(server)
 
 
+@app.command(epilog="Example: `nuwa pyramid panorama.png`")
+def pyramid(
+    picture: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A PNG of any size.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="beside it, .tif", help="File.")] = None,
+) -> None:
+    """Turn a huge PNG into a tiled BigTIFF pyramid, which viewers open at once. Needs the extra `pyramid`."""
+    from cli.console import say
+    from workers.pyramid import write_pyramid
+
+    target = out or picture.with_suffix(".tif")
+    try:
+        write_pyramid(picture, target)
+    except (RuntimeError, ValueError) as error:
+        raise fail(str(error)) from None
+    say(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+
+
 # The commands of training have parsers of their own, which are handed the words as they are, --help among them.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

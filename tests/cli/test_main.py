@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_commands_are_those_of_the_documents():
-    assert COMMANDS == ["evaluate", "gateway", "generate", "models", "serve", "train", "worker"]
+    assert COMMANDS == ["evaluate", "gateway", "generate", "models", "pyramid", "serve", "train", "worker"]
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in PASSED_ON])
@@ -41,6 +42,18 @@ def test_help_lists_all_commands_and_where_to_begin():
     shown = CliRunner().invoke(app, ["--help"])
     assert all(f" {command} " in shown.output for command in COMMANDS)
     assert "Begin with nuwa serve" in shown.output
+
+
+def test_a_picture_becomes_a_pyramid_and_what_is_no_png_is_named(tmp_path):
+    picture, broken = tmp_path / "a.png", tmp_path / "b.png"
+    Image.new("RGB", (700, 300), "teal").save(picture)
+    broken.write_text("no picture")
+    assert CliRunner().invoke(app, ["pyramid", str(picture)]).exit_code == 0
+    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    outcome = run("pyramid", str(broken))
+    assert outcome.returncode == 1
+    assert "b.png is no whole PNG" in outcome.stderr
+    assert not (tmp_path / "b.tif").exists()
 
 
 def test_help_answers_at_once():

@@ -1,6 +1,7 @@
 """The sentence encoder: a BERT's states from 8-bit matrices, like words close together, a wrong source refused."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -164,31 +165,40 @@ def test_a_prompt_begins_and_ends_as_the_encoder_expects_and_a_long_one_is_cut()
     assert (ids[2, 0], ids[2, -1]) == (101, 102)
 
 
-# prompt, one of like meaning, one that says something else
+# word, a word of like meaning, a word for another value of the same attribute
 TRIPLETS = """
-a lake at dusk | a pond at nightfall | a lake at noon
-snowy mountains | peaks under fresh powder | sand dunes
-a starry night | a sky full of constellations | a sunny morning
-a misty forest | woods in thick fog | a clear blue sky
-dunes in the desert | the Sahara | a green meadow
-the sea at sunset | the Atlantic in crimson afterglow | a forest in winter
-autumn trees | maples in October | blossoms in spring
-a cloudless sky | flawless blue heavens | a heavy overcast
-pines in the snow | spruces in winter | dunes in summer
-a full moon over hills | knolls in moonlight | hills at midday
+dusk evening morning | dusk sunset noon | twilight dusk midday | sundown sunset sunrise | evening twilight dawn
+nightfall evening morning | dawn sunrise sunset | daybreak dawn dusk | sunrise morning evening | midnight night noon
+night midnight morning | noon midday midnight | tarn lake desert | lake pond mountain | lagoon lake hill
+loch lake forest | reservoir lake dune | pond lake cliff | ocean sea desert | sea ocean mountain
+waves sea hills | shore coast peak | beach coast forest | river stream dune | powder snow rain
+snowy wintry summery | snow ice sand | frosty icy sunny | blizzard snow sunshine | frozen icy hot
+firs pines dunes | firs trees waves | woods forest desert | conifers pines clouds | spruce pine sand
+grove trees lake | peaks mountains lakes | summit peak valley | alps mountains dunes | crags cliffs waves
+ridge mountains sea | hills slopes ocean | autumn fall spring | autumnal fall spring | winter snow summer
+summer sunny winter | blossom spring winter | spring blossoms snow | misty foggy clear | fog mist sunshine
+hazy misty clear | haze fog snow | murky foggy clear | cloudy overcast clear | clear cloudless cloudy
+overcast clouds stars | stormy thunder calm | rainy drizzle sunny | calm still stormy | sunny sunlit rainy
+starry stars clouds | starlit stars sun | constellations stars clouds | moonlit moon sun | moonlight moon sun
+crescent moon sun | dunes desert forest | sandy desert snowy | sahara desert lake | meadow grassland desert
+barren desert forest | verdant green barren | crimson red blue | scarlet red green | turquoise blue red
+azure blue orange | emerald green purple | golden yellow blue | violet purple green | lavender purple orange
+teal blue red | amber orange blue | rosy pink green | grey gray red
 """
 
 
-def test_prompts_of_like_meaning_are_closer_than_those_that_say_something_else() -> None:
+def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_attribute() -> None:
     """Of the shipped checkpoint, which carries the encoder."""
     model = load(SHIPPED)
     assert model.config.transformer == PRESETS["tiny"].transformer
 
-    def vectors(prompts: list[str]) -> Tensor:
-        ids = model.words(prompts)
-        states, words = model.transformer.text.sentence(ids), (ids >= 0)[..., None]
-        return F.normalize((states * words).sum(1) / words.sum(1))
+    def vectors(words: Sequence[str]) -> Tensor:
+        ids = model.words(words)
+        states, counts = model.transformer.text.sentence(ids), (ids >= 0)[..., None]
+        return F.normalize((states * counts).sum(1) / counts.sum(1))
 
-    triplets = [[part.strip() for part in line.split("|")] for line in TRIPLETS.strip().splitlines()]
-    anchor, like, other = (vectors(list(column)) for column in zip(*triplets, strict=True))
-    assert ((anchor * like).sum(1) > (anchor * other).sum(1)).sum() >= 8
+    triplets = [triplet.split() for triplet in TRIPLETS.strip().replace("\n", "|").split("|")]
+    anchor, like, other = (vectors(column) for column in zip(*triplets, strict=True))
+    right = ((anchor * like).sum(1) > (anchor * other).sum(1)).sum()
+    # Measured 70 of 84; chance is 42 with a standard deviation of 4.6. Antonyms (clear, cloudy) are among its mistakes.
+    assert right / len(triplets) >= 0.8

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 
 from workers.bands import write_png
 from workers.pyramid import write_pyramid
 
 
 def test_a_pyramid_holds_the_picture_exactly_and_its_halves(tmp_path: Path) -> None:
-    pyvips = pytest.importorskip("pyvips", reason="the pyramid is an extra: pyvips with libvips")
     y, x = np.mgrid[:700, :1100]
     pixels = np.stack([x % 256, y % 256, (x + y) % 256], axis=-1).astype(np.uint8)
     with (tmp_path / "a.png").open("wb") as file:
@@ -22,7 +22,7 @@ def test_a_pyramid_holds_the_picture_exactly_and_its_halves(tmp_path: Path) -> N
     assert [(level.width, level.height) for level in levels] == [(1100, 700), (550, 350), (275, 175), (137, 87)]
     assert np.array_equal(levels[0].numpy(), pixels)
     assert levels[0].get("tile-width") == 256
-    with pytest.raises(pyvips.Error):
+    with pytest.raises(ValueError, match="no whole PNG"):
         write_pyramid(Path(__file__), tmp_path / "b.tif")
 
 
