@@ -1,10 +1,11 @@
 """A worker that notes when each call of its engine, its encoder and its broker began and ended.
 
 `python -m benchmarks.traced_worker FILE`: `nuwa worker`, with one line of JSON in FILE for each call that is over:
-{"name", "start", "end"}, by the clock on the wall, so that they can be laid beside what a viewer saw.
+{"name", "start", "end", "sha256"}, by the clock on the wall, so that they can be laid beside what a viewer saw.
 """
 
 import functools
+import hashlib
 import inspect
 import json
 import sys
@@ -19,11 +20,12 @@ from jobs.settings import BrokerSettings, WorkerSettings, load_settings
 
 @dataclass(frozen=True)
 class Span:
-    """One call. Seconds since the epoch."""
+    """One call. Seconds since the epoch.  sha256: of what it returned, if that is bytes."""
 
     name: str
     start: float
     end: float
+    sha256: str = ""
 
     @property
     def seconds(self) -> float:
@@ -35,23 +37,25 @@ def read_spans(file: Path) -> list[Span]:
 
 
 def noted(call: Callable[..., Any], name: str, note: Callable[[Span], None]) -> Callable[..., Any]:
-    """The call, which says when it has ended; also one that is awaited."""
+    """The call, which says when it has ended well; also one that is awaited."""
+
+    def ended(start: float, returned: object) -> None:
+        end = time.time()
+        note(Span(name, start, end, hashlib.sha256(returned).hexdigest() if isinstance(returned, bytes) else ""))
 
     @functools.wraps(call)
     def run(*args: Any, **kwargs: Any) -> Any:
         start = time.time()
-        try:
-            return call(*args, **kwargs)
-        finally:
-            note(Span(name, start, time.time()))
+        returned = call(*args, **kwargs)
+        ended(start, returned)
+        return returned
 
     @functools.wraps(call)
     async def run_awaited(*args: Any, **kwargs: Any) -> Any:
         start = time.time()
-        try:
-            return await call(*args, **kwargs)
-        finally:
-            note(Span(name, start, time.time()))
+        returned = await call(*args, **kwargs)
+        ended(start, returned)
+        return returned
 
     return run_awaited if inspect.iscoroutinefunction(call) else run
 

@@ -11,24 +11,38 @@ from benchmarks.models import PROMPT
 SILENCE_S = 120.0
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """One event. at: when it was in hand, in seconds since the epoch.  sha256: of its image, if it has one."""
+
+    kind: str
+    at: float
+    sha256: str = ""
+
+
 @dataclass
 class Seen:
-    """One picture. Seconds since the epoch."""
+    """One picture. asked: seconds since the epoch."""
 
     asked: float
-    arrivals: list[tuple[str, float, float]] = field(default_factory=list)  # kind, logged (from its id), in hand
+    arrivals: list[Arrival] = field(default_factory=list)
 
-    def of(self, kind: str) -> list[float]:
-        return [at for seen, _, at in self.arrivals if seen == kind]
+    @property
+    def patches(self) -> list[Arrival]:
+        return [arrival for arrival in self.arrivals if arrival.kind == "patch"]
+
+    @property
+    def ended(self) -> float:
+        return self.arrivals[-1].at
 
     @property
     def seconds(self) -> float:
         """From asking to the last event."""
-        return self.arrivals[-1][2] - self.asked
+        return self.ended - self.asked
 
     @property
     def first_patch(self) -> float:
-        return self.of("patch")[0] - self.asked
+        return self.patches[0].at - self.asked
 
 
 def client(url: str) -> httpx.AsyncClient:
@@ -40,23 +54,19 @@ async def watch(http: httpx.AsyncClient, width: int, height: int, seed: int, ord
     """Ask for a picture and follow it to its end. Raises RuntimeError when it does not end well."""
     body = {"prompt": PROMPT, "width": width, "height": height, "seed": seed, "order": order}
     seen = Seen(time.time())
-    event_id = kind = ""
+    kind = sha256 = ""
     async with http.stream("POST", "/generate", json=body, headers={"Accept": "text/event-stream"}) as response:
         response.raise_for_status()
         async for line in response.aiter_lines():
-            if line.startswith("id: "):
-                event_id = line.removeprefix("id: ")
-            elif line.startswith("event: "):
+            if line.startswith("event: "):
                 kind = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                found = re.search(r'"sha256":"(\w+)"', line)
+                sha256 = found[1] if found else ""
             elif not line and kind:
-                seen.arrivals.append((kind, _logged(event_id), time.time()))
-                kind = ""
-    if not seen.of("job.finished"):
-        raise RuntimeError(f"the picture ended with {seen.arrivals[-1][0] if seen.arrivals else 'nothing'}")
+                seen.arrivals.append(Arrival(kind, time.time(), sha256))
+                kind = sha256 = ""
+    last = seen.arrivals[-1].kind if seen.arrivals else "nothing"
+    if last != "job.finished":
+        raise RuntimeError(f"the picture ended with {last}")
     return seen
-
-
-def _logged(event_id: str) -> float:
-    """When Redis wrote the entry: its id begins with milliseconds since the epoch."""
-    found = re.match(r"\d+", event_id)
-    return int(found[0]) / 1e3 if found else 0.0

@@ -16,12 +16,16 @@ from canvas.order import ORDERS, Order, ready
 from canvas.plan import Plan, compile_plan
 from model.config import ModelConfig
 from model.context_pool import NearbyContextPool, Offset
-from model.known import REACH, KnownPixels, grown, known_tokens, meet, window
+from model.known import KnownPixels, known_tokens, pixels_beside_known
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend
+
+# Tokens around a patch that its first pixels look at. They are 36.2 dB from the final ones with 2, 36.4 with all 6 that
+# those look at, and cost less than half.
+PREVIEW_HALO = 2
 
 
 @dataclass
@@ -90,8 +94,8 @@ class GeneratedPatch:
 
 
 class PatchDecoder:
-    """Decodes patches of any canvases together, stills and films; batch mates change nothing (in PyTorch thanks to one
-    batch shape for each).
+    """Decodes patches of any canvases, stills and films, together; batch mates change nothing (in PyTorch because batch
+    shapes are fixed).
 
     slots: patches per batch. Each has two rows, with its prompt and with none, for classifier-free guidance.
     step: what draws the tokens, "native" code for CPUs, "torch", or "auto": native where it can be had. The two agree
@@ -148,13 +152,12 @@ class PatchDecoder:
         """Draw the M tokens of each patch, one after another (the inner autoregression), and add their states to the
         pool.
 
-        batch: at most `slots` patches whose nearby patches are in the pool. Returns tokens [M] int64 of each, row by
-        row.
+        batch: at most `slots` patches. Returns tokens [M] int64 of each, row by row. Raises KeyError for a patch that
+        looks at one that is not in the pool, MemoryError when the pool is full; then nothing has happened.
         Source: paper.md 1.2, p(P_i | C_i, y) = prod_j p(t_ij | t_i<j, C_i, y).
         """
-        transformer = self.model.transformer
-        drawn = self._run(batch, self._fixed(batch))
-        rasters = [drawn[i, transformer.scans[c.order.name].to_raster] for i, (c, _) in enumerate(batch)]
+        scans, drawn = self.model.transformer.scans, self._run(batch, self._fixed(batch))
+        rasters = [drawn[i, scans[c.order.name].to_raster] for i, (c, _) in enumerate(batch)]
         for (canvas, patch), tokens in zip(batch, rasters, strict=True):
             self._record(canvas, patch, tokens)
         return rasters
@@ -164,6 +167,8 @@ class PatchDecoder:
         if not 1 <= len(batch) <= self.slots:
             raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
         keys = [(canvas.key, patch, row) for canvas, patch in batch for row in range(canvas.branches)]
+        for key in (near for c, p in batch for row in range(c.branches) for near, _ in _nearby(c, p, row)):
+            self.pool.page(key)  # patches of one batch must not look at each other
         self.pool.take(keys)
         try:
             if self._native is None:
@@ -191,9 +196,7 @@ class PatchDecoder:
         return Slot(rows, canvas.sampling, patch_noise(canvas.seed, *patch, self.config.tokens_per_patch), known)
 
     def _in_pytorch(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
-        """_run() in plain PyTorch. Stills and films have key layouts of their own: one layout and one batch shape a
-        pass, so batch mates change nothing.
-        """
+        """_run() in plain PyTorch: a pass for stills and one for films, each of one key layout and batch shape."""
         layouts: dict[Extent, list[int]] = {}
         for i, (canvas, _) in enumerate(batch):
             layouts.setdefault(self.extent.within(canvas.grid), []).append(i)
@@ -276,13 +279,11 @@ class PatchDecoder:
     @torch.inference_mode()
     def prefill(self, batch: Sequence[tuple[Canvas, Patch, Tensor]]) -> None:
         """Put patches with known tokens ([M], row by row) into the pool: the same states that decode() leaves there."""
-        patches = [(canvas, patch) for canvas, patch, _ in batch]
         scans = self.model.transformer.scans
         known = torch.zeros(len(batch), self.config.tokens_per_patch, dtype=torch.long, device=self.model.device)
         for i, (canvas, _, tokens) in enumerate(batch):
-            scan = scans[canvas.order.name]
-            known[i, scan.to_raster] = tokens.to(known.device)
-        self._run(patches, known)
+            known[i, scans[canvas.order.name].to_raster] = tokens.to(known.device)
+        self._run([(canvas, patch) for canvas, patch, _ in batch], known)
         for canvas, patch, tokens in batch:
             self._record(canvas, patch, tokens)
 
@@ -301,6 +302,7 @@ class PatchDecoder:
         picture. Beside known pixels, new ones are brought to meet them.
         """
         m, halo = self.config.patch_tokens, self.model.config.tokenizer.halo
+        halo = halo if refined else min(halo, PREVIEW_HALO)
         px = self.model.config.patch_px
         around = canvas.grid.touching(patch) if refined else canvas.plan.around(patch)
         # Three by three patches, then the halo cut out of them: one shape at every place, edges included.
@@ -311,11 +313,10 @@ class PatchDecoder:
             tokens[top : top + m, left : left + m] = self.tokens(canvas, other).view(m, m)
             known[top : top + m, left : left + m] = True
         if canvas.known is not None:
-            given, mask = window(canvas.known, patch.frame, grown(canvas.grid.box(patch), px), canvas.tokens.device)
-            near = slice(round((1 - REACH) * px), round((2 + REACH) * px))
-            if mask[near, near].any():
-                decoded = self.model.tokenizer.decode(tokens[None], known[None])[0]
-                return meet(decoded, given, mask & _pixels(known, px // m))[:, px : 2 * px, px : 2 * px]
+            box = canvas.grid.box(patch)
+            beside = pixels_beside_known(self.model.tokenizer, tokens, known, canvas.known, patch.frame, box)
+            if beside is not None:
+                return beside
         cut = slice(m - halo, 2 * m + halo)
         pixels = self.model.tokenizer.decode(tokens[None, cut, cut], known[None, cut, cut])[0]
         edge = halo * self.model.config.tokenizer.factor
@@ -323,9 +324,8 @@ class PatchDecoder:
 
     def _region(self, canvas: Canvas, patch: Patch) -> Tensor:
         m = self.config.patch_tokens
-        return canvas.tokens[
-            patch.frame, patch.row * m : (patch.row + 1) * m, patch.column * m : (patch.column + 1) * m
-        ]
+        rows, columns = (slice(at * m, (at + 1) * m) for at in (patch.row, patch.column))
+        return canvas.tokens[patch.frame, rows, columns]
 
     def _record(self, canvas: Canvas, patch: Patch, tokens: Tensor) -> None:
         m = self.config.patch_tokens
@@ -339,19 +339,14 @@ class PatchDecoder:
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""
-        contexts = [
-            _nearby(canvas, patch, row) if row < canvas.branches else [] for canvas, patch in slots for row in range(2)
-        ]
+        contexts = [_nearby(c, p, row) if row < c.branches else [] for c, p in slots for row in range(2)]
         keys, values, mask = self.pool.select(contexts, most)
-        text_keys = torch.cat([canvas.text_keys for canvas, _ in slots], 1)
-        text_values = torch.cat([canvas.text_values for canvas, _ in slots], 1)
-        text_mask = torch.cat([canvas.text_mask for canvas, _ in slots])
         return _Context(
             [canvas.order.name for canvas, _ in slots for _ in range(2)],
             torch.cat([self._conditions(*slot) for slot in slots]),
-            torch.cat([text_keys, keys], 3),
-            torch.cat([text_values, values], 3),
-            torch.cat([text_mask, mask], 1),
+            torch.cat([torch.cat([canvas.text_keys for canvas, _ in slots], 1), keys], 3),
+            torch.cat([torch.cat([canvas.text_values for canvas, _ in slots], 1), values], 3),
+            torch.cat([torch.cat([canvas.text_mask for canvas, _ in slots]), mask], 1),
         )
 
     def _states(self, tokens: Tensor, context: "_Context") -> tuple[Tensor, Tensor]:
@@ -365,7 +360,7 @@ class PatchDecoder:
 
 @dataclass(frozen=True)
 class _Context:
-    """All that R rows are given beside their own tokens."""
+    """All that R rows are given beside their own tokens, for PyTorch."""
 
     orders: list[str]  # R names
     conditions: Tensor  # [R, M + 1, D]
@@ -380,11 +375,6 @@ def _nearby(canvas: Canvas, patch: Patch, row: int) -> list[tuple[tuple[str, Pat
         ((canvas.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
         for p in canvas.nearby(patch)
     ]
-
-
-def _pixels(tokens: Tensor, factor: int) -> Tensor:
-    """[h, w] of tokens -> [factor h, factor w] of pixels."""
-    return tokens.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def generate(

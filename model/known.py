@@ -48,6 +48,23 @@ def known_tokens(tokenizer: Tokenizer, known: KnownPixels, frame: int, box: Box)
     return tokens[edge:-edge, edge:-edge], fixed
 
 
+def pixels_beside_known(
+    tokenizer: Tokenizer, tokens: Tensor, made: Tensor, known: KnownPixels, frame: int, box: Box
+) -> Tensor | None:
+    """Pixels [3, px, px] in [-1, 1] of the patch in a box, brought to meet the known ones; None where none is in reach.
+
+    tokens, made: of this patch and the eight around it [3 m, 3 m], and which of them exist.
+    """
+    px, factor = box.right - box.left, tokenizer.config.factor
+    given, mask = window(known, frame, grown(box, px), tokens.device)
+    near = slice(round((1 - REACH) * px), round((2 + REACH) * px))
+    if not mask[near, near].any():
+        return None
+    there = made.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    met = meet(tokenizer.decode(tokens[None], made[None])[0], given, mask & there)
+    return met[:, px : 2 * px, px : 2 * px]
+
+
 def meet(drawn: Tensor, pixels: Tensor, mask: Tensor) -> Tensor:
     """New pixels that meet the known ones without a step, and known pixels as they are.
 

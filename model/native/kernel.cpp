@@ -39,13 +39,13 @@ struct Row {  // a patch with its prompt, or with none
     const float *cos_back, *sin_back;                          // [K, d / 2]: by minus the offsets of their patches
 };
 
-struct Slot {                          // a patch: one row, or two with guidance, the one with the prompt first
-    int64_t row, guided;
+struct Slot {             // a patch: one row, or two with guidance, the one with the prompt first
+    int64_t row, guided;  // the first of them, and how many follow
     double scale, temperature, top_k, top_p;
-    const double* noise;               // [M]
-    const int64_t* known;              // [M], -1 where a token is to be drawn
-    int64_t* drawn;                    // [M], the result
-    float* trace;                      // [M, V] guided logits where drawn, or null
+    const double* noise;   // [M]
+    const int64_t* known;  // [M], -1 where a token is to be drawn
+    int64_t* drawn;        // [M], the result
+    float* trace;          // [M, V] guided logits where drawn, or null
 };
 
 struct Batch {
@@ -53,10 +53,10 @@ struct Batch {
     const half *qkv, *out, *up, *down, *head;             // panels of all layers, one after another
     const float *norm1, *q_norm, *k_norm, *norm2, *norm;  // gains; q_norm holds the attention's scale too
     const float *begin, *table;                           // [D], [V, D]
-    int64_t slots, together, pages;                      // together: slots that step side by side
+    int64_t slots, together, pages;                       // together: slots that step side by side
     const Slot* slot;
     const Row* row;
-    half* pool;                                           // [L, pages] keys, then values, of M tokens
+    half* pool;  // [L, pages] keys, then values, of M tokens
 };
 
 static inline vec load(const float* p) { return _mm256_loadu_ps(p); }
@@ -396,7 +396,7 @@ struct Lanes {
     static int64_t padded(const Batch& b) { return (b.vocabulary + 2 * W - 1) / (2 * W) * 2 * W; }
 };
 
-// Lets the products that come before the attention of layer l fetch what it reads.
+// Lets the products that come before the next attention, which is layer l's, fetch what it reads.
 static void foresee(const Batch& b, Lanes& s, int64_t l) {
     const int64_t D = b.width;
     s.soon.pieces.clear(), s.soon.next = 0;

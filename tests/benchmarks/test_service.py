@@ -1,20 +1,21 @@
 """The service is started whole, its stages are told apart, and the latencies come from the right calls."""
 
 import asyncio
+import hashlib
 
 import pytest
 
 from benchmarks.models import SHIPPED
 from benchmarks.served import peak_bytes, served
-from benchmarks.service import STAGES, stage_seconds
+from benchmarks.service import STAGES, _latencies, stage_seconds
 from benchmarks.traced_worker import Noted, Span, noted, read_spans
-from benchmarks.viewer import Seen, client, watch
+from benchmarks.viewer import Arrival, Seen, client, watch
 
 
 @pytest.fixture
 def seen() -> Seen:
     """Asked for at 100 s, one patch in hand at 108 s, ended at 110 s."""
-    return Seen(100.0, [("patch", 107.5, 108.0), ("job.finished", 109.0, 110.0)])
+    return Seen(100.0, [Arrival("patch", 108.0, "aa"), Arrival("job.finished", 110.0, "ff")])
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def spans() -> list[Span]:
         Span("engine.start", 101.0, 101.5),
         Span("engine.decode", 102.0, 104.0),
         Span("engine.render", 104.0, 105.0),
-        Span("encode", 105.0, 105.5),
+        Span("encode", 105.0, 105.5, "aa"),
         Span("broker.append", 106.0, 107.5),
         Span("broker.append", 109.0, 109.5),
     ]
@@ -48,7 +49,15 @@ def test_a_stage_that_nobody_noted_is_an_error_not_a_zero(seen, spans, missing):
         stage_seconds(seen, [span for span in spans if span.name != missing])
 
 
-def test_calls_are_noted_whether_they_are_awaited_or_fail():
+def test_a_patch_is_on_its_way_from_its_own_tokens_pixels_and_append(seen, spans, bench, said):
+    _latencies(bench, [seen], spans)
+    values = {row.name: row.value for row in said}
+    assert values["part_tokens_to_viewer_p50"] == pytest.approx(4000)
+    assert values["part_patch_to_viewer_p50"] == pytest.approx(3000)
+    assert values["part_published_to_viewer_p50"] == pytest.approx(2000)
+
+
+def test_calls_are_noted_whether_they_are_awaited_or_not():
     class Inner:
         slots = 4
 
@@ -59,17 +68,17 @@ def test_calls_are_noted_whether_they_are_awaited_or_fail():
             await asyncio.sleep(0.01)
             return "appended"
 
-        def fail(self) -> None:
-            raise OSError
+        def encode(self) -> bytes:
+            return b"image"
 
     spans: list[Span] = []
     both = Noted(Inner(), "it", spans.append)
     assert both.slots == 4
     assert both.draw() == "drawn"
     assert asyncio.run(both.append()) == "appended"
-    with pytest.raises(OSError):
-        both.fail()
-    assert [span.name for span in spans] == ["it.draw", "it.append", "it.fail"]
+    assert both.encode() == b"image"
+    assert [span.name for span in spans] == ["it.draw", "it.append", "it.encode"]
+    assert spans[2].sha256 == hashlib.sha256(b"image").hexdigest()
     assert spans[1].seconds >= 0.009
     assert noted(len, "length", spans.append)([1]) == 1
 
@@ -84,8 +93,9 @@ def test_a_picture_goes_through_all_processes_and_every_stage_is_noted(tmp_path)
         one = asyncio.run(draw(service.url))
         assert peak_bytes(service.gateway) > 10_000_000
         running = [service.redis, service.gateway, service.worker]
-    assert len(one.of("patch")) == 2
-    assert all(one.asked < logged <= at + 1e-3 for _, logged, at in one.arrivals)
+    assert len(one.patches) == 2
+    encoded = {span.sha256 for span in read_spans(tmp_path / "spans") if span.name == "encode"}
+    assert {patch.sha256 for patch in one.patches} <= encoded
     assert {span.name for span in read_spans(tmp_path / "spans")} >= {
         name for names in STAGES.values() for name in names
     }

@@ -131,6 +131,16 @@ def test_a_different_seed_gives_a_different_picture(model: Model) -> None:
     assert not torch.equal(run(PatchDecoder(model), grid, seed=1).tokens, run(PatchDecoder(model), grid, seed=2).tokens)
 
 
+@pytest.mark.parametrize("step", ["auto", "torch"])
+def test_patches_that_look_at_each_other_cannot_be_decoded_together(model: Model, step: str) -> None:
+    decoder = PatchDecoder(model, step=step)
+    canvas = decoder.start("job", Grid(1, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
+    with pytest.raises(KeyError):
+        decoder.decode([(canvas, patch) for patch in canvas.grid])
+    assert len(decoder.pool) == 0
+    assert not canvas.done
+
+
 def test_a_full_pool_is_an_error_that_says_so(model: Model) -> None:
     decoder = PatchDecoder(model, pages=1)
     canvas = decoder.start("job", Grid(1, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
