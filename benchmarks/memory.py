@@ -18,6 +18,7 @@ from model.loader import WORDS, save
 COLUMNS = 8
 ROWS = (16, 512)
 GOAL = 1.02
+DRAWING_S = 240.0  # for the longest canvas, at most
 MEGABYTE = 1e6
 
 
@@ -43,4 +44,4 @@ def measure(bench: Bench) -> None:
 async def _draw(url: str, rows: int, patch_px: int) -> Seen:
     """The order is the one that rows count in: `omega` would take the long side as the fast one."""
     async with client(url) as http:
-        return await watch(http, COLUMNS * patch_px, rows * patch_px, seed=0, order="zeta")
+        return await watch(http, COLUMNS * patch_px, rows * patch_px, seed=0, order="zeta", limit_s=DRAWING_S)

@@ -21,6 +21,7 @@ from jobs.settings import variable
 HOST = "127.0.0.1"
 READY_S = 90.0
 STOP_S = 20.0
+SAID = 500  # characters of what the processes said last
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def served(weights: Path, spans: Path | None = None, **settings: object) -> Iter
     """A service that is ready.
 
     spans: where the worker notes how long its calls take (traced_worker.py).  settings: of jobs/settings.py, by name;
-    those of the environment do not count.  Raises RuntimeError, with what the processes said, when it does not start.
+    those of the environment do not count.  Whatever fails inside is raised again as RuntimeError, with what the
+    processes said last.
     """
     with tempfile.TemporaryDirectory(prefix="nuwa-bench-") as folder, EmbeddedRedis(Path(folder)) as redis:
         assert redis.pid is not None
@@ -51,8 +53,12 @@ def served(weights: Path, spans: Path | None = None, **settings: object) -> Iter
         log = Path(folder) / "log"
         with _running(gateway, environment, log) as g, _running(worker, environment, log) as w:
             url = f"http://{HOST}:{port}"
-            _wait_until_ready(url, (g, w), log)
-            yield Served(url, psutil.Process(redis.pid), psutil.Process(g.pid), psutil.Process(w.pid))
+            try:
+                _wait_until_ready(url, (g, w))
+                yield Served(url, psutil.Process(redis.pid), psutil.Process(g.pid), psutil.Process(w.pid))
+            except Exception as error:
+                said = log.read_text(errors="replace")[-SAID:] or "nothing"
+                raise RuntimeError(f"{type(error).__name__}: {error}; the processes said {said}") from error
 
 
 @contextlib.contextmanager
@@ -72,14 +78,14 @@ def _running(command: Sequence[str], environment: dict[str, str], log: Path) -> 
             process.wait()
 
 
-def _wait_until_ready(url: str, processes: Sequence[subprocess.Popen[bytes]], log: Path) -> None:
+def _wait_until_ready(url: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         with contextlib.suppress(httpx.TransportError):  # not listening yet
             if httpx.get(f"{url}/readyz", trust_env=False).status_code == httpx.codes.OK:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"the service did not start: {log.read_text(errors='replace')[-500:]}")
+    raise TimeoutError("the service did not start")
 
 
 def peak_bytes(process: psutil.Process) -> int:

@@ -1,5 +1,6 @@
 """A person's browser, as far as time is concerned: asks for a picture and notes when each event is in hand."""
 
+import asyncio
 import re
 import time
 from dataclasses import dataclass, field
@@ -8,7 +9,8 @@ import httpx
 
 from benchmarks.models import PROMPT
 
-SILENCE_S = 120.0
+SILENCE_S = 60.0  # four pings
+LIMIT_S = 120.0  # for a picture
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,18 @@ def client(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=SILENCE_S, limits=limits, trust_env=False)
 
 
-async def watch(http: httpx.AsyncClient, width: int, height: int, seed: int, order: str = "auto") -> Seen:
-    """Ask for a picture and follow it to its end. Raises RuntimeError when it does not end well."""
+async def watch(
+    http: httpx.AsyncClient, width: int, height: int, seed: int, order: str = "auto", limit_s: float = LIMIT_S
+) -> Seen:
+    """Ask for a picture and follow it to its end.
+
+    Raises RuntimeError when it does not end well, TimeoutError when it does not end within limit_s.
+    """
     body = {"prompt": PROMPT, "width": width, "height": height, "seed": seed, "order": order}
     seen = Seen(time.time())
     kind = sha256 = ""
-    async with http.stream("POST", "/generate", json=body, headers={"Accept": "text/event-stream"}) as response:
+    asking = http.stream("POST", "/generate", json=body, headers={"Accept": "text/event-stream"})
+    async with asyncio.timeout(limit_s), asking as response:
         response.raise_for_status()
         async for line in response.aiter_lines():
             if line.startswith("event: "):

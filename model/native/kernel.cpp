@@ -103,8 +103,8 @@ struct Form {
     int64_t row, pair;
 };
 
-// Memory that is read soon. Products are bound by arithmetic, attention by memory: so products fetch, a little with each
-// step, what the next attention reads.
+// Memory that is read soon. Products are bound by arithmetic and attention by memory, so products fetch, a little with
+// each step, what the next attention reads.
 struct Soon {
     struct Piece {
         const char* at;
