@@ -63,7 +63,7 @@ def measure(bench: Bench) -> None:
 
 def _memory(size: int) -> Tensor:
     """So many bytes, in large pages where the system has them: reading them is the machine's best."""
-    memory = mmap.mmap(-1, size // 8 * 8)
+    memory = mmap.mmap(-1, size // 8 * 8, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared has no large pages
     with contextlib.suppress(AttributeError, OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.float32).fill_(1.0)
