@@ -64,13 +64,18 @@ def _decode(values: Values, goals: Values) -> bytes:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
     for who, label in NAMES.items():
         left.plot(*_series(values, f"throughput_tokens_a_second_{who}"), marker="o", markersize=3.5, label=label)
-    left.set(xlabel="rows", ylabel="tokens a second", yscale="log")
+    left.set(
+        xlabel="rows",
+        ylabel="tokens a second",
+        yscale="log",
+        xticks=_series(values, "throughput_tokens_a_second_nuwa")[0],
+    )
     left.legend(frameon=False, fontsize=7)
     rows, shares = _series(values, "roofline_share")
     middle.bar(range(len(rows)), shares, 0.6)
     middle.plot(range(len(rows)), _series(goals, "roofline_share")[1], "k_", markersize=24, label="goal")
     middle.set_xticks(range(len(rows)), map(str, rows))
-    middle.set(xlabel="rows", ylabel="share of the roofline", ylim=(0, 1.1))
+    middle.set(xlabel="rows", ylabel="share of the roofline", ylim=(0, 1.1 * max(1.0, *shares)))
     middle.legend(frameon=False, fontsize=7)
     grids = [name.removeprefix("wavefront_speedup_") for name in values if name.startswith("wavefront_speedup_")]
     right.bar(

@@ -108,7 +108,7 @@ export class PatchCanvas {
       const fading = this.fades.get(cell);
       if (fading) fading.bitmap = bitmap;
       else if (fresh && !stillness.matches && !document.hidden) this.#fade(cell, bitmap, event.box);
-      else this.#draw(bitmap, event.box, 1);
+      else this.#finish(bitmap, event.box);
     }).catch(() => {}).finally(() => this.decoding.delete(work)); // a patch that is no longer kept leaves what is there
     this.decoding.add(work);
     return work;
@@ -158,7 +158,11 @@ export class PatchCanvas {
     this.context.globalAlpha = alpha;
     this.context.drawImage(bitmap, ...rect);
     this.context.globalAlpha = 1;
-    if (alpha === 1) bitmap.close();
+  }
+
+  #finish(bitmap, box) {
+    this.#draw(bitmap, box, 1);
+    bitmap.close();
   }
 
   /** The given picture, or as much of it as lies in a rectangle of the canvas. */
@@ -183,14 +187,17 @@ export class PatchCanvas {
   #step(now) {
     for (const [cell, { bitmap, box, start }] of this.fades) {
       const part = Math.min(1, Math.max(0, (now - start) / FADE_MS));
-      this.#draw(bitmap, box, 1 - (1 - part) ** 3);
-      if (part === 1) this.fades.delete(cell);
+      if (part < 1) this.#draw(bitmap, box, 1 - (1 - part) ** 3);
+      else {
+        this.fades.delete(cell);
+        this.#finish(bitmap, box);
+      }
     }
     if (this.fades.size > 0) requestAnimationFrame((next) => this.#step(next));
   }
 
   #finishFades() {
-    for (const { bitmap, box } of this.fades.values()) this.#draw(bitmap, box, 1);
+    for (const { bitmap, box } of this.fades.values()) this.#finish(bitmap, box);
     this.fades.clear();
   }
 }
