@@ -4,6 +4,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -68,9 +69,14 @@ def run_part(
 
     After limit_s the process and all that it started are ended.
     """
+    with tempfile.TemporaryDirectory(prefix="nuwa-bench-", ignore_cleanup_errors=True) as scratch:
+        _run(f"{package}.{part}", part, quick, tell, limit_s, scratch)
+
+
+def _run(module: str, part: str, quick: bool, tell: Callable[[Message], None], limit_s: float, scratch: str) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(f"{package}.{part}", part, quick, theirs))
+    process = context.Process(target=_measure, args=(module, part, quick, theirs, scratch))
     process.start()
     theirs.close()
     deadline = time.monotonic() + limit_s
@@ -92,7 +98,8 @@ def run_part(
         process.join()
 
 
-def _measure(module: str, part: str, quick: bool, out: Connection) -> None:
+def _measure(module: str, part: str, quick: bool, out: Connection, scratch: str) -> None:
+    tempfile.tempdir = os.environ["TMPDIR"] = scratch  # goes with it, however it ends
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",

@@ -134,7 +134,7 @@ def _explained(part: str) -> str:
 def _number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) >= 0.0001 or value == 0 else f"{value:.1e}"
+    return f"{value:.4g}" if abs(value) >= 0.0001 or value == 0 else f"{value:.1e}"
 
 
 def _goal(row: Row) -> str:

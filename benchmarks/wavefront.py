@@ -21,17 +21,19 @@ GOAL_BUSY = 0.93
 
 
 class Drawing:
-    """One canvas on its way, batch by batch, as a worker draws it."""
+    """One canvas on its way, batch by batch, as a worker draws it; by a decoder of its own if none is given."""
 
-    def __init__(self, model: Model, rows: int, columns: int, slots: int) -> None:
+    def __init__(
+        self, model: Model, rows: int, columns: int, slots: int, decoder: PatchDecoder | None = None, name: str = "job"
+    ) -> None:
         grid = Grid(frames=1, rows=rows, columns=columns, patch_px=model.config.patch_px)
         extent = Extent(*model.config.transformer.extent)
         self.plan = compile_plan(grid, ZETA, extent)
         self.pages = pages_needed(self.plan, slots)
-        self.decoder = PatchDecoder(model, slots, self.pages)
-        self.canvas = self.decoder.start("drawing", grid, ZETA.name, PROMPT, DRAWN, seed=0)
+        self.decoder = decoder or PatchDecoder(model, slots, self.pages)
+        self.canvas = self.decoder.start(name, grid, ZETA.name, PROMPT, DRAWN, seed=0)
         self._scheduler = PatchScheduler(slots, self.pages)
-        self._scheduler.add("drawing", self.plan, self.pages)
+        self._scheduler.add(name, self.plan, self.pages)
         self._scheduler.admit()
         self.seconds = 0.0
         self.batches = 0
@@ -41,12 +43,17 @@ class Drawing:
         started = time.process_time()
         batch = self._scheduler.schedule()
         self.decoder.decode([(self.canvas, patch) for _, patch in batch.patches])
-        for patch in self._scheduler.complete(batch).remove.get("drawing", []):
+        for patch in self._scheduler.complete(batch).remove.get(self.canvas.key, []):
             self.decoder.remove(self.canvas, patch)
         taken = time.process_time() - started
         self.batches += 1
         self.seconds += taken
         return taken
+
+    def forget(self) -> None:
+        """Give all pages back."""
+        for patch in self.canvas.done:
+            self.decoder.remove(self.canvas, patch)
 
 
 def measure(bench: Bench) -> None:
