@@ -34,8 +34,8 @@ class Window:
 # Whole pictures first; then windows with their place on canvases up to 38912 x 2048 pixels (608 x 32 patches of 64), so
 # that a huge picture is one picture and not a tiling; then films.
 WINDOWS = (
-    Window(0.17, 4, 4, 4, 4),
-    Window(0.22, 4, 8, 4, 8),
+    Window(0.13, 4, 4, 4, 4),
+    Window(0.18, 4, 8, 4, 8),
     Window(0.05, 4, 6, 4, 6),
     Window(0.03, 3, 4, 3, 4),
     Window(0.05, 8, 4, 8, 4),
@@ -48,11 +48,11 @@ WINDOWS = (
     Window(0.02, 4, 8, 16, 64),
     Window(0.02, 4, 8, 32, 32),
     Window(0.02, 4, 8, 32, 608),
-    Window(0.14, 4, 4, 4, 4, frames=3),
-    Window(0.04, 4, 6, 4, 6, frames=2),
+    Window(0.19, 4, 4, 4, 4, frames=3),
+    Window(0.07, 4, 6, 4, 6, frames=2),
 )
 # A film's camera moves by whole tokens a frame: 8 pixels, so that what moves is the same tokens elsewhere.
-PANS = (0, 0, 0, 1, -1)  # tokens to the right per frame
+PANS = (0, 0, 1, -1)  # tokens to the right per frame
 FRAME_TIMES_S = (0.25, 2.0)  # scene seconds per frame: as it happens at 4 frames a second, and time-lapse
 
 
@@ -117,19 +117,22 @@ class TokenSource:
         windows: Sequence[Window] = WINDOWS,
         patches: int = 64,
         reuse: float = 0.0,
+        lone: float = 0.0,
         pictures: CaptionedCrops | None = None,
         pictures_share: float = 0.0,
     ) -> None:
         self._tokenizer, self._config, self._device = tokenizer, config, device
         self._random = random.Random(seed)
-        self._windows, self._patches, self._reuse = windows, patches, reuse
+        self._windows, self._patches, self._reuse, self._lone = windows, patches, reuse, lone
         self._pictures = pictures
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
 
     def next(self) -> TokenBatch:
-        """A batch of about `patches` patches: an earlier one again, or fresh."""
+        """A batch of about `patches` patches: lone ones of many earlier pictures, an earlier batch again, or fresh."""
         rng = self._random
+        if len(self._kept) >= 16 and rng.random() < self._lone:
+            return self.lone_patches()
         if len(self._kept) >= 16 and rng.random() < self._reuse:
             return rng.choice(self._kept)
         from_pictures = rng.random() < self._pictures_share
@@ -139,6 +142,21 @@ class TokenSource:
         batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
         self._kept.append(batch)
         return batch
+
+    def lone_patches(self) -> TokenBatch:
+        """One patch of each of many earlier pictures, without its neighbours: as many captions as patches, where a
+        batch of whole pictures has two to five.
+        """
+        rng, m = self._random, self._config.transformer.patch_tokens
+        stills = [batch for batch in self._kept if batch.frames == 1]
+        tokens, places, shows = [], [], []
+        for batch in rng.choices(stills, k=self._patches):
+            picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
+            down, right = row * m, column * m
+            tokens.append(batch.tokens[picture, :, down : down + m, right : right + m])
+            places.append(batch.place[picture, row * batch.columns + column])
+            shows.append(batch.shows[picture])
+        return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows)
 
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""

@@ -81,3 +81,23 @@ def test_own_pictures_are_cut_with_their_places_and_called_photographs(tokenizer
     assert batch.place.shape == (8, 4, 4)
     assert {float(t) for t in batch.place[:, 0, 0]} == {0.0, 0.5}
     assert all("photo" in text and "lake" in text for text in batch.prompts(0) if text is not None)
+
+
+def test_lone_patches_come_from_many_pictures_each_with_its_own_place_and_words(tokenizer: Tokenizer) -> None:
+    made = source(tokenizer, patches=12, lone=1.0)
+    windows = [Window(1.0, 3, 4, 6, 8)] * 15 + [Window(1.0, 2, 2, 2, 2, frames=2)]
+    whole = [made.render(window, seed) for seed, window in enumerate(windows)]
+    made._kept.extend(whole)
+    batch = made.next()
+    assert batch.tokens.shape == (12, 1, 4, 4)
+    assert batch.place.shape == (12, 1, 4)
+    pictures: dict[tuple[tuple[int, ...], tuple[float, ...]], list[object]] = {}
+    for one in whole[:15]:
+        for tokens, places, shown in zip(one.tokens[:, 0], one.place, one.shows, strict=True):
+            for number, place in enumerate(places):
+                row, column = divmod(number, one.columns)
+                patch = tokens[4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+                pictures.setdefault((tuple(patch.flatten().tolist()), tuple(place.tolist())), []).append(shown)
+    for tokens, place, shown in zip(batch.tokens, batch.place, batch.shows, strict=True):
+        assert shown in pictures[tuple(tokens.flatten().tolist()), tuple(place[0].tolist())]
+    assert len(set(batch.shows)) > 6
