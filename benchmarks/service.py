@@ -28,7 +28,7 @@ from benchmarks.viewer import Seen, client, watch
 SIZE = (512, 256)
 STAGES = {
     "decode": ("engine.start", "engine.decode"),
-    "pixels": ("engine.render",),
+    "pixels": ("engine.render", "engine.refine"),
     "encode": ("encode",),
     "redis": ("broker.append", "broker.cancel_requested"),
 }

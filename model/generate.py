@@ -1,8 +1,8 @@
 """Pictures from tokens from text: decode_patch draws one patch token by token, generate a whole canvas patch by patch.
 
 The ladder, from the bottom: sampling.draw (a token) -> PatchDecoder.decode (patches, all tokens) -> generate (a
-canvas). This file knows no Redis, HTTP or files. The worker's engine drives the same PatchDecoder, many jobs at a
-time.
+canvas); tokens become pixels in model/pixels.py. This file knows no Redis, HTTP or files. The worker's engine drives
+the same PatchDecoder, many jobs at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,16 +16,12 @@ from canvas.order import ORDERS, Order, ready
 from canvas.plan import Plan, compile_plan
 from model.config import ModelConfig
 from model.context_pool import NearbyContextPool, Offset
-from model.known import KnownPixels, known_tokens, pixels_beside_known
+from model.known import KnownPixels, known_tokens
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend
-
-# Tokens around a patch that its first pixels look at. They are 36.2 dB from the final ones with 2, 36.4 with all 6 that
-# those look at, and cost less than half.
-PREVIEW_HALO = 2
 
 
 @dataclass
@@ -292,35 +288,6 @@ class PatchDecoder:
         for row in range(canvas.branches):
             if (key := (canvas.key, patch, row)) in self.pool:
                 self.pool.remove(key)
-
-    @torch.inference_mode()
-    def render(self, canvas: Canvas, patch: Patch, refined: bool) -> Tensor:
-        """Pixels of one patch, [3, px, px] in [-1, 1], from its tokens and a halo of those around it.
-
-        refined False: the halo holds only patches that exist whenever this one is drawn (Plan.around), so the pixels do
-        not depend on what else is done. refined True: it holds all patches that touch this one; those of the finished
-        picture. Beside known pixels, new ones are brought to meet them.
-        """
-        m, halo = self.config.patch_tokens, self.model.config.tokenizer.halo
-        halo = halo if refined else min(halo, PREVIEW_HALO)
-        px = self.model.config.patch_px
-        around = canvas.grid.touching(patch) if refined else canvas.plan.around(patch)
-        # Three by three patches, then the halo cut out of them: one shape at every place, edges included.
-        tokens = torch.zeros(3 * m, 3 * m, dtype=torch.long, device=canvas.tokens.device)
-        known = torch.zeros(3 * m, 3 * m, dtype=torch.bool, device=canvas.tokens.device)
-        for other in (patch, *around):
-            top, left = (other.row - patch.row + 1) * m, (other.column - patch.column + 1) * m
-            tokens[top : top + m, left : left + m] = self.tokens(canvas, other).view(m, m)
-            known[top : top + m, left : left + m] = True
-        if canvas.known is not None:
-            box = canvas.grid.box(patch)
-            beside = pixels_beside_known(self.model.tokenizer, tokens, known, canvas.known, patch.frame, box)
-            if beside is not None:
-                return beside
-        cut = slice(m - halo, 2 * m + halo)
-        pixels = self.model.tokenizer.decode(tokens[None, cut, cut], known[None, cut, cut])[0]
-        edge = halo * self.model.config.tokenizer.factor
-        return pixels[:, edge : edge + px, edge : edge + px]
 
     def _region(self, canvas: Canvas, patch: Patch) -> Tensor:
         m = self.config.patch_tokens

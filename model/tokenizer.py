@@ -6,6 +6,8 @@ quantiser: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple" (202
 here.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,11 +67,18 @@ class Block(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, known: Tensor | None = None, cut: int = 0) -> Tensor:
+        """x [B, C, H, W] -> the same, less `cut` positions on each side."""
         h = self.norm(x)
         if known is not None:
             h = h * known  # an unknown position reads as zero, exactly like the padding outside a canvas
-        return x + self.mix(F.gelu(self.conv(h)))
+        conv = self.conv
+        if cut:
+            h, x = trimmed(h, cut - 1), trimmed(x, cut)
+            mixed = F.conv2d(h, conv.weight, conv.bias)
+        else:
+            mixed = conv(h)
+        return x + self.mix(F.gelu(mixed))
 
 
 class Encoder(nn.Module):
@@ -105,16 +114,35 @@ class Decoder(nn.Module):
         self.norm = ChannelNorm(fine)
         self.head = nn.Conv2d(fine, 3 * 16, 1)
 
-    def forward(self, codes: Tensor, known: Tensor | None = None) -> Tensor:
-        x = self.stem(codes.contiguous(memory_format=torch.channels_last))
-        for block in self.coarse:
-            x = block(x, known)
+    def forward(self, codes: Tensor, known: Tensor | None = None, halo: int = 0) -> Tensor:
+        """codes [B, D, h, w] -> pixels of all but `halo` positions on each side, which are only looked at.
+
+        No block computes more of the halo than the blocks after it look at.
+        """
+        x, margin = self.stem(codes.contiguous(memory_format=torch.channels_last)), halo
+        fine_reach = math.ceil(len(self.fine) / self.step)
+        for after, block in zip(reversed(range(len(self.coarse))), self.coarse, strict=True):
+            x, known, margin = _shrinking(block, x, known, margin, after + fine_reach)
         x = F.pixel_shuffle(self.up(x), self.step).contiguous(memory_format=torch.channels_last)
+        margin *= self.step
         if known is not None:
             known = F.interpolate(known, scale_factor=self.step, mode="nearest")
-        for block in self.fine:
-            x = block(x, known)
+        for after, block in zip(reversed(range(len(self.fine))), self.fine, strict=True):
+            x, known, margin = _shrinking(block, x, known, margin, after)
         return F.pixel_shuffle(self.head(self.norm(x)), 4)
+
+
+def _shrinking(
+    block: Block, x: Tensor, known: Tensor | None, margin: int, needed: int
+) -> tuple[Tensor, Tensor | None, int]:
+    """A block's output with a margin of at most `needed` positions around what is wanted, and where it is known."""
+    cut = max(0, margin - needed)
+    return block(x, known, cut), None if known is None else trimmed(known, cut), margin - cut
+
+
+def trimmed(x: Tensor, cut: int) -> Tensor:
+    """x [..., H, W] without the outermost `cut` positions on each side."""
+    return x[..., cut : x.shape[-2] - cut, cut : x.shape[-1] - cut]
 
 
 class Tokenizer(nn.Module):
@@ -139,10 +167,12 @@ class Tokenizer(nn.Module):
         codes = self.quantizer(self.encoder(pixels).permute(0, 2, 3, 1))
         return self.quantizer.to_tokens(codes)
 
-    def decode(self, tokens: Tensor, known: Tensor | None = None) -> Tensor:
-        """tokens [B, h, w] int64 -> pixels [B, 3, f h, f w], clamped to [-1, 1].
+    def decode(self, tokens: Tensor, known: Tensor | None = None, halo: int = 0) -> Tensor:
+        """tokens [B, h, w] int64 -> pixels [B, 3, f (h - 2 halo), f (w - 2 halo)], clamped to [-1, 1].
 
         known: [B, h, w] bool, False where there is no token (yet): such places look like the outside of the canvas.
+        halo: tokens on each side that are only looked at; with config.halo of them, pixels are those of the whole.
         """
         mask = None if known is None else known[:, None].float()
-        return self.decoder(self.quantizer.to_codes(tokens).permute(0, 3, 1, 2), mask).clamp(-1, 1)
+        codes = self.quantizer.to_codes(tokens).permute(0, 3, 1, 2)
+        return self.decoder(codes, mask, halo).clamp(-1, 1)

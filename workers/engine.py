@@ -50,12 +50,17 @@ class Engine(Protocol):
         None for tokens that the engine knows itself: of given patches, and of those that it has had before.
         """
 
-    def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
-        """Pixels of a patch from its tokens and those around it.
+    def render(self, job_id: str, patch: Patch) -> Pixels:
+        """First pixels of a patch that was just drawn, from its tokens and those around it.
 
-        refined False: only patches that exist whenever it is drawn are looked at (Plan.around), so that the pixels do
-        not depend on what else is done. refined True: all patches that touch it, which must exist: the final pixels.
-        Known pixels are only looked at; it is the caller who puts them in their place.
+        Only patches that exist whenever it is drawn are looked at (Plan.around), so that the pixels do not depend on
+        what else is done. Known pixels are only looked at; it is the caller who puts them in their place.
+        """
+
+    def refine(self, job_id: str, patches: Sequence[Patch]) -> list[Pixels]:
+        """Final pixels of each of these patches, from all patches that touch it, which must exist.
+
+        They do not depend on which patches are asked for together; those of one block (scheduler.py) take less time so.
         """
 
     def forget(self, job_id: str, frame: int) -> None:

@@ -218,11 +218,24 @@ class Worker:
     async def _record(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], outcome: Outcome) -> None:
         """Log what a batch made of one job, then do what follows from it."""
         async with self._answering_for(leased):
-            events = await self._alone(self._paint, leased, drawn, outcome.refine.get(leased.id, []))
-            await self._append(leased, events)
-            leased.patches_done += len(drawn)
-            self.metrics.patches.inc(len(drawn))
+            await self._publish(leased, drawn)
+            await self._refine(leased, outcome.refine.get(leased.id, []))
             await self._follow(leased, outcome)
+
+    async def _publish(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]]) -> None:
+        """Log new patches one by one, in turn: each as soon as it has its first pixels, while the next one gets its."""
+        events = [
+            asyncio.create_task(self._alone(self._paint, leased, patch, tokens, done))
+            for done, (patch, tokens) in enumerate(drawn, start=leased.patches_done + 1)
+        ]
+        try:
+            for event in events:
+                await self._append(leased, [await event])
+                leased.patches_done += 1
+                self.metrics.patches.inc()
+        finally:
+            for event in events:
+                event.cancel()
 
     async def _say_given(self, leased: LeasedJob) -> None:
         """Log the next patches of the caller's own pixels: viewers get the whole picture in one way."""
@@ -243,10 +256,7 @@ class Worker:
             self.metrics.replayed.inc(len(known))
             refine = outcome.refine.get(leased.id, [])
             await self._recall(leased, [patch for patch in refine if patch in leased.refined])
-            events = await self._alone(
-                self._paint, leased, [], [patch for patch in refine if patch not in leased.refined]
-            )
-            await self._append(leased, events)
+            await self._refine(leased, [patch for patch in refine if patch not in leased.refined])
             await self._follow(leased, outcome)
 
     async def _recall(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
@@ -254,18 +264,21 @@ class Worker:
         keys = [(leased.plan.grid.index(patch), True) for patch in patches]
         images = await self._answered(lambda: self._broker.images(leased.id, keys)) if keys else []
         gone = await self._in_engine(leased.recall, patches, images)
-        await self._alone(self._paint, leased, [], gone)
+        await self._alone(self._paint_final, leased, gone)
 
-    def _paint(
-        self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], refine: Sequence[Patch]
-    ) -> list[NewEvent]:
-        """The events of new patches, then of refined ones. Runs in the engine's thread; may be repeated."""
-        events = []
-        for number, (patch, tokens) in enumerate(drawn, start=1):
-            pixels = self._engine.render(leased.id, patch, refined=False)
-            events.append(leased.patch_event(patch, pixels, tokens, leased.patches_done + number))
-        events += [leased.refined_event(patch, self._engine.render(leased.id, patch, refined=True)) for patch in refine]
-        return events
+    async def _refine(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
+        """Log the final pixels of these patches."""
+        if patches:
+            await self._append(leased, await self._alone(self._paint_final, leased, patches))
+
+    def _paint(self, leased: LeasedJob, patch: Patch, tokens: bytes, done: int) -> NewEvent:
+        """The event of a new patch, the done-th of its job. Runs in the engine's thread; may be repeated."""
+        return leased.patch_event(patch, self._engine.render(leased.id, patch), tokens, done)
+
+    def _paint_final(self, leased: LeasedJob, patches: Sequence[Patch]) -> list[NewEvent]:
+        """The events of refined patches. Runs in the engine's thread; may be repeated."""
+        pixels = self._engine.refine(leased.id, patches)
+        return [leased.refined_event(*one) for one in zip(patches, pixels, strict=True)]
 
     async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
         if leased.id in outcome.remove:

@@ -38,7 +38,7 @@ class Outcome:
     """What follows from a batch that is done, all by job id."""
 
     remove: dict[str, list[Patch]] = field(default_factory=dict)  # contexts no later patch will look at
-    refine: dict[str, list[Patch]] = field(default_factory=dict)  # patches all of whose touching neighbours exist now
+    refine: dict[str, list[Patch]] = field(default_factory=dict)  # blocks of patches all of whose neighbours exist now
     frames: dict[str, list[int]] = field(default_factory=dict)  # frames all of whose patches exist now, in turn
     entered: dict[str, int] = field(default_factory=dict)  # the phase that begins, its pool empty, counted from 0
     finished: list[str] = field(default_factory=list)  # jobs whose last patch this was
@@ -219,7 +219,7 @@ class _Walk:
         return heapq.heappop(self.known)[2]
 
     def complete(self, patch: Patch) -> tuple[list[Patch], list[Patch]]:
-        """Returns (contexts nobody needs any more, patches that can be refined now)."""
+        """Returns (contexts nobody needs any more, patches of blocks that can be refined now)."""
         is_new = not self._exists(patch)
         if is_new:
             self._drawn.add(patch)
@@ -243,7 +243,7 @@ class _Walk:
                 served.append(near)
         for context in served:
             del self._unserved[context]
-        refine = [o for o in _square(patch) if o in self._drawn and self._surrounded(o)] if is_new else []
+        refine = self._refinable(patch) if is_new else []
         if self.number == len(self.plan.phases) - 1:
             of_one = len(self._phase.region.rows) * len(self._phase.region.columns)
             self._left_in[patch.frame] = self._left_in.get(patch.frame, of_one) - 1
@@ -273,6 +273,22 @@ class _Walk:
     def _dependants(self, patch: Patch) -> list[Patch]:
         later = self._phase.order.dependants(self.grid, self.plan.extent, patch)
         return [other for other in later if other in self._phase.region]
+
+    def _refinable(self, patch: Patch) -> list[Patch]:
+        """The drawn patches of each block that can be refined from now on, since this patch exists.
+
+        A block is two by two patches of a frame, less at the edges, with at least one that was drawn: their final
+        pixels take far less time together than alone.
+        """
+        blocks = dict.fromkeys((o.row // 2, o.column // 2) for o in _square(patch) if o in self._drawn)
+        refine: list[Patch] = []
+        for row, column in blocks:
+            places = [Patch(patch.frame, 2 * row + down, 2 * column + right) for down in (0, 1) for right in (0, 1)]
+            patches = [place for place in places if place in self.grid]
+            drawn = [place for place in patches if place in self._drawn]
+            if all(map(self._exists, patches)) and all(map(self._surrounded, drawn)):
+                refine += drawn
+        return refine
 
     def _surrounded(self, patch: Patch) -> bool:
         return all(self._exists(other) for other in self.grid.touching(patch))

@@ -7,7 +7,7 @@ removal either raises or changes the picture.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,12 +106,20 @@ class TileEngine:
         filled = [(job_id, patch, tokens or self._tokens(job_id, patch)) for job_id, patch, tokens in batch]
         self._add(filled, [self._context(job_id, patch) for job_id, patch, _ in batch])
 
-    def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
+    def render(self, job_id: str, patch: Patch) -> Pixels:
         """As in Engine. Raises KeyError when a patch that must be done is not."""
+        return self._pixels(job_id, patch, self._jobs[job_id].plan.around(patch))
+
+    def refine(self, job_id: str, patches: Sequence[Patch]) -> list[Pixels]:
+        """As in Engine. Raises KeyError when a patch that must be done is not."""
+        grid = self._jobs[job_id].grid
+        return [self._pixels(job_id, patch, grid.touching(patch)) for patch in patches]
+
+    def _pixels(self, job_id: str, patch: Patch, around: Iterable[Patch]) -> Pixels:
         job = self._jobs[job_id]
         m = self.model.patch_tokens
         cells = np.pad(_shades(job.tokens[patch], m), ((m, m), (m, m), (0, 0)), mode="edge")
-        for other in job.grid.touching(patch) if refined else job.plan.around(patch):
+        for other in around:
             top, left = m * (1 + other.row - patch.row), m * (1 + other.column - patch.column)
             cells[top : top + m, left : left + m] = _shades(self._tokens(job_id, other), m)
         shifted = [cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)]

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from canvas.grid import Patch
 from canvas.plan import Plan, pages_needed
 from jobs.job import Job, ModelInfo
 from model.generate import Canvas, Model, PatchDecoder
 from model.loader import load
+from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
 from workers.engine import Pixels
 from workers.known import KnownPixels
@@ -66,10 +68,11 @@ class TorchEngine:
         self._decoder.prefill(known)
         self._hold([(job_id, patch) for job_id, patch, _ in batch])
 
-    def render(self, job_id: str, patch: Patch, refined: bool) -> Pixels:
-        pixels = self._decoder.render(self._canvases[job_id], patch, refined)
-        scaled = ((pixels + 1) * 127.5).round().to(torch.uint8)
-        return scaled.permute(1, 2, 0).contiguous().cpu().numpy()
+    def render(self, job_id: str, patch: Patch) -> Pixels:
+        return _to_uint8(first_pixels(self._decoder, self._canvases[job_id], patch))
+
+    def refine(self, job_id: str, patches: Sequence[Patch]) -> list[Pixels]:
+        return [_to_uint8(pixels) for pixels in final_pixels(self._decoder, self._canvases[job_id], patches)]
 
     def forget(self, job_id: str, frame: int) -> None:
         canvas = self._canvases[job_id]
@@ -89,6 +92,12 @@ class TorchEngine:
     def _hold(self, batch: Sequence[tuple[str, Patch]]) -> None:
         for job_id, patch in batch:
             self._held[job_id].add(patch)
+
+
+def _to_uint8(pixels: Tensor) -> Pixels:
+    """[3, px, px] in [-1, 1] -> [px, px, 3]."""
+    scaled = ((pixels + 1) * 127.5).round().to(torch.uint8)
+    return scaled.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:

@@ -6,6 +6,7 @@ import torch
 from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
 from model.generate import Canvas, Model, PatchDecoder, continue_canvas, generate
+from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
 from training.transformer import nearby_table, scan_patches
 
@@ -155,10 +156,12 @@ def test_refined_pixels_are_those_of_the_whole_canvas(model: Model) -> None:
     decoder = PatchDecoder(model)
     canvas = run(decoder, grid)
     whole = model.tokenizer.decode(canvas.tokens)[0]
-    for patch in grid:
+    together = final_pixels(decoder, canvas, list(grid))
+    for patch, pixels in zip(grid, together, strict=True):
         box = grid.box(patch)
         part = whole[:, box.top : box.bottom, box.left : box.right]
-        assert torch.allclose(decoder.render(canvas, patch, refined=True), part, atol=1e-5)
+        assert torch.allclose(pixels, part, atol=1e-5)
+        assert torch.allclose(final_pixels(decoder, canvas, [patch])[0], pixels, atol=1e-5)
 
 
 def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model) -> None:
@@ -167,9 +170,9 @@ def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model
     canvas = decoder.start("job", grid, "zeta", PROMPT, SAMPLING, 3)
     early = {}
     for step in continue_canvas(decoder, canvas):
-        early[step.patch] = decoder.render(canvas, step.patch, refined=False)
+        early[step.patch] = first_pixels(decoder, canvas, step.patch)
     for patch, pixels in early.items():
-        assert torch.equal(decoder.render(canvas, patch, refined=False), pixels)
+        assert torch.equal(first_pixels(decoder, canvas, patch), pixels)
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])

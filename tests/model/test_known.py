@@ -9,6 +9,7 @@ from canvas.grid import Box, Patch
 from canvas.order import ORDERS
 from model.generate import Canvas, Model, PatchDecoder
 from model.known import known_tokens, meet, window
+from model.pixels import final_pixels
 from model.sampling import Sampling
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, cfg_scale=2.0)
@@ -139,9 +140,9 @@ def test_pixels_far_from_known_ones_are_rendered_as_ever(model: Model) -> None:
     canvas = started(decoder, layout, Noise(layout.known))
     drawn(decoder, canvas)
     far, near = Patch(0, 0, 3), Patch(0, 0, 1)
-    with_known = [decoder.render(canvas, patch, refined=True) for patch in (far, near)]
+    with_known = final_pixels(decoder, canvas, [far, near])
     canvas.known = None
-    without = [decoder.render(canvas, patch, refined=True) for patch in (far, near)]
+    without = final_pixels(decoder, canvas, [far, near])
     assert torch.equal(with_known[0], without[0])
     assert not torch.equal(with_known[1], without[1])
 

@@ -44,6 +44,11 @@ def test_decoding_in_strips_equals_decoding_whole_bit_for_bit(threads: int) -> N
                 strip = tokenizer.decode(tokens[:, high:low])
                 start = (top - high) * config.factor
                 assert torch.equal(strip[:, :, start : start + 64], whole[:, :, top * 8 : top * 8 + 64])
+            for halo in (2, config.halo):  # a halo that is only looked at is not computed to the end
+                wide = tokenizer.decode(tokens[:, 8 - halo : 16 + halo, 16 - halo : 32 + halo])
+                inner = tokenizer.decode(tokens[:, 8 - halo : 16 + halo, 16 - halo : 32 + halo], halo=halo)
+                assert inner.shape == (1, 3, 64, 128)
+                assert torch.equal(inner, wide[..., 8 * halo : -8 * halo, 8 * halo : -8 * halo])
     finally:
         torch.set_num_threads(before)
 

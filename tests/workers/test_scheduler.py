@@ -181,16 +181,21 @@ def test_few_slots_still_follow_the_wavefront_and_so_need_few_pages() -> None:
     assert pages_needed(plan, 2) < plan.pool_high_water == 62
 
 
-def test_a_patch_is_refined_when_the_last_of_its_neighbours_is_done() -> None:
+def test_a_block_of_patches_is_refined_when_the_last_of_its_neighbours_is_done() -> None:
     scheduler = PatchScheduler(1, 100)
-    scheduler.add("job", plan_of(3, 3), 50)
+    scheduler.add("job", plan_of(5, 5), 50)
     scheduler.admit()
-    refined_after: dict[Patch, int] = {}
-    for number in range(9):
-        outcome = scheduler.complete(scheduler.schedule())
-        refined_after |= dict.fromkeys(outcome.refine.get("job", []), number)
-    assert refined_after[Patch(0, 1, 1)] == 8
-    assert refined_after[Patch(0, 0, 0)] < refined_after[Patch(0, 0, 2)] < refined_after[Patch(0, 2, 2)] == 8
+    refined_after: dict[Patch, Patch] = {}
+    for _ in range(25):
+        batch = scheduler.schedule()
+        refined = scheduler.complete(batch).refine.get("job", [])
+        assert not refined_after.keys() & set(refined)
+        refined_after |= dict.fromkeys(refined, batch.patches[0][1])
+    assert len(refined_after) == 25
+    blocks = {(0, 0): (2, 2), (0, 4): (2, 4), (2, 2): (4, 4), (4, 0): (4, 2)}
+    for (row, column), (last_row, last_column) in blocks.items():
+        members = [Patch(0, r, c) for r in (row, row + 1) for c in (column, column + 1) if r < 5 and c < 5]
+        assert {refined_after[patch] for patch in members} == {Patch(0, last_row, last_column)}
 
 
 def test_jobs_of_the_same_size_never_differ_by_more_than_one_patch() -> None:

@@ -65,19 +65,19 @@ def test_prefill_leaves_the_states_that_decode_left(engine: TileEngine, bench) -
 def test_first_pixels_look_back_only_and_final_pixels_all_around(engine: TileEngine) -> None:
     middle = Patch(0, 1, 1)
     draw(engine, 5)
-    first = engine.render("job", middle, refined=False)
+    first = engine.render("job", middle)
     with pytest.raises(KeyError):
-        engine.render("job", middle, refined=True)
+        engine.refine("job", [middle])
     for patch in SEQUENCE[5:]:
         engine.decode([("job", patch)])
-    assert np.array_equal(engine.render("job", middle, refined=False), first)
-    final = engine.render("job", middle, refined=True)
+    assert np.array_equal(engine.render("job", middle), first)
+    final = engine.refine("job", [middle])[0]
     assert final.shape == first.shape == (16, 16, 3)
     assert final.dtype == np.uint8
     assert not np.array_equal(final, first)
     engine.pages = 10
     engine.prefill([("job", Patch(0, 2, 2), b"\xff\x03" * 4)])
-    assert not np.array_equal(engine.render("job", middle, refined=True), final), "also the corners are looked at"
+    assert not np.array_equal(engine.refine("job", [middle])[0], final), "also the corners are looked at"
 
 
 def test_high_water_counts_pages_of_all_jobs(engine: TileEngine, bench) -> None:

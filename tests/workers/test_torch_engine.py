@@ -90,8 +90,8 @@ def test_an_engine_that_forgot_a_job_holds_nothing_of_it(bench, engine: TorchEng
     engine.start(job, plan)
     (tokens,) = engine.decode([(job.id, Patch(0, 0, 0))])
     assert len(tokens) == 2 * 16
-    assert engine.render(job.id, Patch(0, 0, 0), refined=False).shape == (32, 32, 3)
-    assert engine.render(job.id, Patch(0, 0, 0), refined=False).dtype == np.uint8
+    assert engine.render(job.id, Patch(0, 0, 0)).shape == (32, 32, 3)
+    assert engine.render(job.id, Patch(0, 0, 0)).dtype == np.uint8
     engine.finish(job.id)
     engine.finish("unknown")
     assert len(engine._decoder.pool) == 0

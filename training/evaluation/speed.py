@@ -7,6 +7,7 @@ import torch
 from canvas.grid import Grid
 from canvas.plan import choose_order
 from model.generate import Model, PatchDecoder, continue_canvas
+from model.pixels import final_pixels
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.pictures import SERVED
 from training.evaluation.rows import Part, Row
@@ -56,6 +57,5 @@ def seconds_per_picture(model: Model, width: int, height: int) -> float:
     canvas = decoder.start("timed", grid, order.name, "snowy mountains at sunset with a lake", SERVED, 0)
     for _ in continue_canvas(decoder, canvas):
         pass
-    for patch in grid:
-        decoder.render(canvas, patch, refined=True)
+    final_pixels(decoder, canvas, list(grid))
     return time.perf_counter() - started
