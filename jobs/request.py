@@ -126,7 +126,8 @@ class GenerateRequest(Frozen):
     task: Annotated[Task, BeforeValidator(_full_name)] | None = Field(
         default=None,
         description="Left out: image_outpainting with an image, else text_to_image with a prompt, else "
-        "unconditional_image; with frames or fps image_animation with an image, else text_to_video. "
+        "unconditional_image; with frames or fps image_animation with an image, else text_to_video. A film as "
+        "image makes it image_animation. "
         f"Short names are taken too: {', '.join(SHORT_TASK_NAMES)}.",
         validate_default=False,
     )
@@ -142,19 +143,21 @@ class GenerateRequest(Frozen):
         ge=1,
         strict=True,
         description=f"image_animation and text_to_video: length of the film; left out, {FRAMES}. "
-        "The first frame of an animation is the given picture.",
+        "The first frame of an animation is the given picture, or the last frame of the given film.",
     )
     fps: int | None = Field(
         default=None,
         ge=1,
         le=FPS_MAX,
         strict=True,
-        description=f"image_animation and text_to_video: frames shown in a second; left out, {FPS}.",
+        description="image_animation and text_to_video: frames shown in a second; left out, as many as the film that "
+        f"it goes on from, else {FPS}.",
     )
     image: str | None = Field(
         default=None,
         description="image_outpainting, image_animation: a PNG, JPEG, WebP or AVIF file in base64, or a data URL of "
-        "one. As multipart/form-data the file is a part of its own.",
+        "one; for image_animation also a film (GIF, WebP, MP4, WebM), which goes on from its last frame. As "
+        "multipart/form-data the file is a part of its own.",
         repr=False,
     )
     job: str | None = Field(

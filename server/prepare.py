@@ -1,4 +1,4 @@
-"""From a request, and perhaps a picture, to a job with everything fixed: shared by POST /generate and POST /plan."""
+"""From a request, and perhaps a picture or film, to a job with everything fixed: for POST /generate and POST /plan."""
 
 import asyncio
 import secrets
@@ -9,14 +9,26 @@ from datetime import UTC, datetime
 from canvas.controller import choose_orders
 from canvas.grid import Extent
 from jobs.job import Candidate, Job, ModelInfo, candidate_id, layout_of
-from jobs.request import FILM_TASKS, FPS, FRAMES, SEED_MAX, SIDE_MAX_PX, Extend, GenerateRequest, OrderName, Task
+from jobs.request import (
+    FILM_TASKS,
+    FPS,
+    FPS_MAX,
+    FRAMES,
+    SEED_MAX,
+    SIDE_MAX_PX,
+    Extend,
+    GenerateRequest,
+    OrderName,
+    Task,
+)
 from server.errors import FrameNotFound, InvalidRequest, ResultGone
 from server.files import no_longer_kept, result_file
 from server.films import frame_png
 from server.gateway import Gateway, known_id
+from server.given_films import PICTURE_OR_FILM, kind_of_film, read_last_frame
 from server.idempotency import Claim
 from server.limits import check, check_candidates, check_pool, choose_model
-from server.uploads import GIVEN_MAX_PIXELS, GivenPicture, Upload, from_base64, read_picture
+from server.uploads import GIVEN_MAX_PIXELS, PICTURE, GivenPicture, Upload, from_base64, read_picture
 from server.wording import FieldError, field_error
 
 
@@ -47,9 +59,11 @@ async def prepare(
     wanted = _with_length(wanted)
     limits = gateway.settings.max_pixels, gateway.settings.max_frames
     if wanted.resolved_task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
+        wanted = _with_rate(wanted, None)
         check(wanted, model, *limits)
         return Prepared(_jobs(_fixed(wanted, model, None), claimed), model, None)
     picture = await _given(gateway, wanted, upload)
+    wanted = _with_rate(wanted, picture.fps)
     to_place = place_first if wanted.resolved_task is Task.IMAGE_ANIMATION else place
     request, given = to_place(wanted, picture.width, picture.height)
     check(request, model, *limits)
@@ -57,14 +71,23 @@ async def prepare(
 
 
 async def _given(gateway: Gateway, wanted: GenerateRequest, upload: Upload | None) -> GivenPicture:
-    """The picture to go on from: one that was sent, or that of a finished job."""
+    """The picture to go on from: one that was sent, or that of a finished job; of a film its last frame."""
     max_pixels = min(gateway.settings.max_pixels, GIVEN_MAX_PIXELS)
+    is_first = wanted.resolved_task is Task.IMAGE_ANIMATION
     if wanted.job is not None:
-        return await _drawn(gateway, wanted.job, max_pixels, wanted.resolved_task is Task.IMAGE_ANIMATION)
+        return await _drawn(gateway, wanted.job, max_pixels, is_first)
     if upload is None:
         raise InvalidRequest(field_error("image", f"is required for task {wanted.resolved_task}"))
+    film = kind_of_film(upload.data)
+    if film is not None and not is_first:
+        rule = (
+            f"must be a still picture for task {wanted.resolved_task} (got {film}): image_animation goes on with films"
+        )
+        raise InvalidRequest(field_error("image", rule))
     async with gateway.converting:
-        return await asyncio.to_thread(read_picture, upload, max_pixels)
+        if film is not None:
+            return await asyncio.to_thread(read_last_frame, upload, film, max_pixels)
+        return await asyncio.to_thread(read_picture, upload, max_pixels, PICTURE_OR_FILM if is_first else PICTURE)
 
 
 async def _drawn(gateway: Gateway, job_id: str, max_pixels: int, is_first: bool) -> GivenPicture:
@@ -86,7 +109,7 @@ async def _drawn(gateway: Gateway, job_id: str, max_pixels: int, is_first: bool)
                 png = await frame_png(gateway.broker, state.job, state.job.layout.grid.frames - 1)
             else:
                 png = await asyncio.to_thread(path.read_bytes)
-            return GivenPicture(png, source.width, source.height)
+            return GivenPicture(png, source.width, source.height, source.fps)
     except (ResultGone, FrameNotFound, FileNotFoundError) as error:
         why = str(no_longer_kept()) if isinstance(error, FileNotFoundError) else str(error)
         raise InvalidRequest(field_error("job", f"must have a picture: {why}")) from None
@@ -161,17 +184,25 @@ def _towards_size(wanted: GenerateRequest, width: int, height: int) -> Extend:
 
 
 def _with_upload(wanted: GenerateRequest, upload: Upload | None) -> tuple[GenerateRequest, Upload | None]:
-    """The picture from wherever it was sent; one without a task makes it image_outpainting."""
-    if upload is None:
-        return wanted, None if wanted.image is None else from_base64(wanted.image)
-    if wanted.job is not None:
-        raise InvalidRequest(field_error("job", "must be left out where an image is sent"))
-    if wanted.image is not None:
-        raise InvalidRequest(field_error("image", "must be sent once: as a part of the form, or in base64"))
-    still = Task.IMAGE_OUTPAINTING if wanted.frames is None and wanted.fps is None else Task.IMAGE_ANIMATION
-    task = still if wanted.task is None else wanted.task
-    if task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
-        raise InvalidRequest(field_error("image", f"is not taken by task {task}"))
+    """The picture or film from wherever it was sent. Without a task a picture is extended, and a film goes on."""
+    if upload is not None:
+        if wanted.job is not None:
+            raise InvalidRequest(field_error("job", "must be left out where an image is sent"))
+        if wanted.image is not None:
+            raise InvalidRequest(field_error("image", "must be sent once: as a part of the form, or in base64"))
+        still = Task.IMAGE_OUTPAINTING if wanted.frames is None and wanted.fps is None else Task.IMAGE_ANIMATION
+        task = still if wanted.task is None else wanted.task
+        if task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
+            raise InvalidRequest(field_error("image", f"is not taken by task {task}"))
+    elif wanted.image is not None:
+        upload, task = from_base64(wanted.image), wanted.resolved_task
+    else:
+        return wanted, None
+    is_extended = bool({"extend", "anchor", "repaint"} & wanted.model_fields_set)
+    if wanted.task is None and not is_extended and kind_of_film(upload.data) is not None:
+        if wanted.n > 1:
+            raise InvalidRequest(field_error("n", "must be 1 for a film", wanted.n, 1))
+        task = Task.IMAGE_ANIMATION
     return wanted.model_copy(update={"task": task}), upload
 
 
@@ -181,8 +212,18 @@ def _with_length(wanted: GenerateRequest) -> GenerateRequest:
         return wanted
     if wanted.resolved_task is Task.TEXT_TO_VIDEO and wanted.prompt is None:
         raise InvalidRequest(field_error("prompt", "is required for task text_to_video"))
-    fixed = {"frames": wanted.frames or FRAMES, "fps": wanted.fps or FPS}
-    return wanted.model_copy(update={"task": wanted.resolved_task, **fixed})
+    return wanted.model_copy(update={"task": wanted.resolved_task, "frames": wanted.frames or FRAMES})
+
+
+def _with_rate(wanted: GenerateRequest, given_fps: float | None) -> GenerateRequest:
+    """A film with its rate: the one asked for, else that of the film that it goes on from. Raises InvalidRequest."""
+    if wanted.resolved_task not in FILM_TASKS or wanted.fps is not None:
+        return wanted
+    fps = FPS if given_fps is None else round(given_fps)
+    if not 1 <= fps <= FPS_MAX:
+        rule = f"must be given, from 1 to {FPS_MAX}: the film's own is {given_fps:.3g}"
+        raise InvalidRequest(field_error("fps", rule, limit=FPS_MAX))
+    return wanted.model_copy(update={"fps": fps})
 
 
 def _with_guidance(wanted: GenerateRequest) -> GenerateRequest:

@@ -2,6 +2,7 @@
 
 Nothing is believed but the bytes: the format is told from them, and size and frames from the header, before a pixel is
 decoded. Turned as its EXIF says; transparency laid on white; palettes, grey, 16 bits and CMYK become 8-bit RGB.
+Films are read by server/given_films.py.
 """
 
 import base64
@@ -20,7 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF")
 FILE_MAX_BYTES = 20 * 2**20
 GIVEN_MAX_PIXELS = 2**24  # a given picture is whole in memory, unlike a result
 _DATA_URL = re.compile(r"data:([a-z0-9.+/-]*)(;[a-z0-9.=-]+)*;base64,", re.IGNORECASE)
-_TAKEN = "a PNG, JPEG, WebP or AVIF file"
+PICTURE = "a PNG, JPEG, WebP or AVIF file"
 
 
 @dataclass(frozen=True)
@@ -33,43 +34,49 @@ class Upload:
 
 @dataclass(frozen=True)
 class GivenPicture:
-    """A picture that can be used: RGB as PNG."""
+    """A picture that can be used: RGB as PNG. fps: of the film whose last frame it is, where that is known."""
 
     png: bytes
     width: int
     height: int
+    fps: float | None = None
 
 
 def from_base64(text: str) -> Upload:
     """Base64, or a data URL of it. Raises InvalidRequest."""
     if len(text) > 4 * FILE_MAX_BYTES // 3 + 200:
-        raise _refused(f"must be at most {FILE_MAX_BYTES} bytes", limit=FILE_MAX_BYTES)
+        raise refused(f"must be at most {FILE_MAX_BYTES} bytes", limit=FILE_MAX_BYTES)
     media_type = ""
     if prefix := _DATA_URL.match(text):
         media_type, text = prefix[1], text[prefix.end() :]
     try:
         return Upload(base64.b64decode("".join(text.split()), validate=True), media_type.lower())
     except (binascii.Error, ValueError):
-        raise _refused(f"must be {_TAKEN} in base64") from None
+        raise refused(f"must be {PICTURE} in base64") from None
 
 
-def read_picture(upload: Upload, max_pixels: int) -> GivenPicture:
-    """Check, decode and normalise. Takes up to seconds: call it in a thread. Raises InvalidRequest and nothing else."""
+def check_file(upload: Upload, taken: str) -> None:
+    """Raises InvalidRequest for an empty file and for one that is too long. taken: in words, what it should be."""
     if not upload.data:
-        raise _refused(f"must be {_TAKEN} (got an empty file)")
+        raise refused(f"must be {taken} (got an empty file)")
     if len(upload.data) > FILE_MAX_BYTES:
-        raise _refused(f"must be at most {FILE_MAX_BYTES} bytes (got {len(upload.data)})", limit=FILE_MAX_BYTES)
+        raise refused(f"must be at most {FILE_MAX_BYTES} bytes (got {len(upload.data)})", limit=FILE_MAX_BYTES)
+
+
+def read_picture(upload: Upload, max_pixels: int, taken: str = PICTURE) -> GivenPicture:
+    """Check, decode and normalise. Takes up to seconds: call it in a thread. Raises InvalidRequest and nothing else."""
+    check_file(upload, taken)
     try:
         image = Image.open(io.BytesIO(upload.data), formats=FORMATS)
     except Exception:  # Pillow raises whatever a broken header leads to
-        raise _refused(f"must be {_TAKEN}, whole and undamaged", limit=list(FORMATS)) from None
+        raise refused(f"must be {taken}, whole and undamaged", limit=list(FORMATS)) from None
     with image:
         _check_header(image, upload.media_type, max_pixels)
         try:
             image.load()
             picture = _plain(image)
         except Exception:  # as above
-            raise _refused("must be whole: the file is cut off or damaged") from None
+            raise refused("must be whole: the file is cut off or damaged") from None
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return GivenPicture(out.getvalue(), *picture.size)
@@ -78,18 +85,22 @@ def read_picture(upload: Upload, max_pixels: int) -> GivenPicture:
 def _check_header(image: Image.Image, media_type: str, max_pixels: int) -> None:
     # A JPEG of several pictures (MPO: phones store a preview or depth beside the photograph) counts as its first one.
     kind = "JPEG" if image.format == "MPO" else image.format or ""
-    if media_type.startswith("image/") and media_type not in (f"image/{kind.lower()}", "image/jpg", "image/*"):
-        raise _refused(f"must be what it is called (got {media_type} that holds {kind})")
+    if media_type.startswith(("image/", "video/")) and media_type not in (
+        f"image/{kind.lower()}",
+        "image/jpg",
+        "image/*",
+    ):
+        raise refused(f"must be what it is called (got {media_type} that holds {kind})")
     if media_type == "image/jpg" and kind != "JPEG":
-        raise _refused(f"must be what it is called (got {media_type} that holds {kind})")
+        raise refused(f"must be what it is called (got {media_type} that holds {kind})")
     frames = getattr(image, "n_frames", 1) if kind != "JPEG" else 1
     if frames > 1:
-        raise _refused(f"must be a still picture (got {frames} frames)", limit=1)
+        raise refused(f"must be a still picture (got {frames} frames)", limit=1)
     width, height = image.size
     if max(width, height) > SIDE_MAX_PX:
-        raise _refused(f"must be at most {SIDE_MAX_PX} pixels wide and high (got {width} x {height})", SIDE_MAX_PX)
+        raise refused(f"must be at most {SIDE_MAX_PX} pixels wide and high (got {width} x {height})", SIDE_MAX_PX)
     if width * height > max_pixels:
-        raise _refused(f"must hold at most {max_pixels} pixels (got {width} x {height})", max_pixels)
+        raise refused(f"must hold at most {max_pixels} pixels (got {width} x {height})", max_pixels)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -103,5 +114,6 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _refused(rule: str, limit: Limit = None) -> InvalidRequest:
+def refused(rule: str, limit: Limit = None) -> InvalidRequest:
+    """A fault of the file."""
     return InvalidRequest(field_error("image", rule, limit=limit))

@@ -1,4 +1,4 @@
-"""Fixtures for everyone: a real Redis for the whole run, a broker of each kind, and a browser.
+"""Fixtures for everyone: a real Redis for the whole run, a broker of each kind, a browser, and a tiny model.
 
 `redis_url` is emptied before each test. A test that asks for `broker` runs twice, in memory and on Redis; it may
 override `limits`. `pass_time` makes leases and jobs grow old: at once in memory, by sleeping on Redis.
@@ -10,6 +10,8 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -21,6 +23,9 @@ from jobs.broker.memory import MemoryBroker
 from jobs.broker.redis import RedisBroker
 from jobs.job import Job
 from jobs.request import GenerateRequest
+
+if TYPE_CHECKING:
+    from model.generate import Model
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMIUM_ARGUMENTS = [
@@ -124,3 +129,55 @@ def new_job() -> Callable[..., Job]:
         return Job.model_validate(known | fields)
 
     return make
+
+
+# A tiny model with random weights: every property tested with it holds whatever the weights are. What it is made of is
+# imported here, since tests that need no model should not wait for torch.
+
+
+@pytest.fixture(scope="session")
+def words_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tokenizers import Tokenizer as WordPieceTokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    names = ["[UNK]", "snowy", "mountains", "at", "sunset", "lake", "forest", "night"]
+    tokenizer = WordPieceTokenizer(WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    path = tmp_path_factory.mktemp("words") / "words.json"
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(words_file: Path) -> "Model":
+    import torch
+
+    from model.config import PRESETS
+    from model.generate import Model
+    from model.text import WordPieces
+    from model.tokenizer import Tokenizer
+    from model.transformer import Transformer
+
+    torch.manual_seed(0)
+    config = PRESETS["nano"]
+    tokenizer, transformer = Tokenizer(config.tokenizer).eval(), Transformer(config).eval()
+    with torch.no_grad():
+        for part in (tokenizer, transformer):
+            for p in part.parameters():
+                p.add_(torch.randn_like(p) * 0.2)  # away from the zeros that residual branches start with
+        transformer.text.sentence.table.random_(-100, 100)
+        transformer.text.sentence.scales.fill_(0.01)
+    tokenizer.requires_grad_(False)
+    transformer.requires_grad_(False)
+    return Model(config, tokenizer, transformer, WordPieces(words_file, config.transformer.text_tokens), "test")
+
+
+@pytest.fixture(scope="session")
+def weights(model: "Model", words_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's folder."""
+    from model.loader import save
+
+    folder = tmp_path_factory.mktemp("weights")
+    save(folder, model.config, model.tokenizer, model.transformer, words_file)
+    return folder

@@ -61,7 +61,11 @@ FORM_BODY: dict[str, Any] = {
                             "$ref": "#/components/schemas/GenerateRequest",
                             "description": "The same JSON without `image`; may be left out.",
                         },
-                        "image": {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP or AVIF."},
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "PNG, JPEG, WebP or AVIF; a film to go on with as GIF, WebP, MP4 or WebM.",
+                        },
                     },
                 }
             }

@@ -31,7 +31,11 @@ def page(browser: Browser, gateway: PageGateway) -> Iterator[Page]:
     page.on("console", lambda said: faults.append(said.text) if "Content Security Policy" in said.text else None)
     page.on(
         "request",
-        lambda sent: None if sent.url.startswith((gateway.url, "data:")) else faults.append(f"fetched {sent.url}"),
+        lambda sent: (
+            None
+            if sent.url.startswith((gateway.url, "data:", f"blob:{gateway.url}"))
+            else faults.append(f"fetched {sent.url}")
+        ),
     )
     page.goto(gateway.url)
     yield page

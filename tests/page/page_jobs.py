@@ -6,7 +6,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ PAN_PX = 16  # how far a film's camera goes to the right from frame to frame
 Event = tuple[str, str, dict[str, Any]]
 
 
+@lru_cache(maxsize=8)  # a page may ask for each patch of one by itself
 def paint_landscape(width: int, height: int, seed: int) -> Image.Image:
-    """A layered poster landscape, the same for the same seed and size."""
+    """A layered poster landscape, the same for the same seed and size: to be copied before it is changed."""
     dice = random.Random(seed)
     palettes = [
         ((96, 132, 160), (250, 205, 150), (92, 110, 128), (30, 44, 52), (255, 238, 190)),
@@ -116,7 +117,7 @@ class FakeJob:
         picture = paint_landscape(request.width, request.height, self.job.seed)
         if self.given is None or self.job.given is None:
             return picture
-        kept = Image.new("1", self.given.size, 1)
+        picture, kept = picture.copy(), Image.new("1", self.given.size, 1)
         if area := request.repaint:
             kept.paste(0, (area.left, area.top, area.left + area.width, area.top + area.height))
         picture.paste(self.given, self.job.given[:2], kept)

@@ -33,6 +33,8 @@ from jobs.settings import GatewaySettings
 from jobs.store import FolderStore
 from server.app import create_app
 from server.main import GatewayServer
+from workers.loop import Worker
+from workers.tile_engine import TileEngine
 
 MODEL = ModelInfo(
     name="tiny",
@@ -224,6 +226,22 @@ class Served:
         job = await self.generate(**body)
         await self.worker.draw()
         return (await self.client.get(job["links"]["self"])).json()
+
+    @contextlib.asynccontextmanager
+    async def drawing(self, delay_s: float = 0.0) -> AsyncIterator[None]:
+        """A real worker, with plain tiles, serves the gateway's model, in films too, while the block runs."""
+        engine = TileEngine(slots=4, pages=64, patch_px=16, patch_tokens=2, delay_s=delay_s)
+        engine.model = engine.model.model_copy(update={"name": "tiny"})
+        await self.broker.announce("fake", [], ttl_s=0)
+        worker = Worker(self.broker, self.store, engine, "tiles", heartbeat_s=0.05, idle_wait_s=0.02)
+        working = asyncio.create_task(worker.run())
+        while not await self.broker.models():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.005)
+        try:
+            yield
+        finally:
+            worker.drain()
+            await working
 
     async def events(self, job: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
         """All events of an ended job."""

@@ -1,12 +1,9 @@
 """Films through the gateway, drawn by a real worker with plain tiles: fields, streams, frames, results, refusals."""
 
-import asyncio
 import base64
-import contextlib
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import av
@@ -14,9 +11,6 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-
-from workers.loop import Worker
-from workers.tile_engine import TileEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -28,23 +22,6 @@ def png(image: Image.Image = PHOTO) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
-
-
-@contextlib.asynccontextmanager
-async def drawing(served: Any, delay_s: float = 0.0) -> AsyncIterator[None]:
-    """A worker serves the gateway's model, in films too, while the block runs."""
-    engine = TileEngine(slots=4, pages=64, patch_px=16, patch_tokens=2, delay_s=delay_s)
-    engine.model = engine.model.model_copy(update={"name": "tiny"})
-    await served.broker.announce("fake", [], ttl_s=0)
-    worker = Worker(served.broker, served.store, engine, "tiles", heartbeat_s=0.05, idle_wait_s=0.02)
-    working = asyncio.create_task(worker.run())
-    while not await served.broker.models():  # noqa: ASYNC110 - nothing tells of it
-        await asyncio.sleep(0.005)
-    try:
-        yield
-    finally:
-        worker.drain()
-        await working
 
 
 async def asked(served: Any, path: str = "/generate", file: bytes | None = None, **body: Any) -> httpx.Response:
@@ -60,7 +37,7 @@ def shown(data: bytes) -> list[np.ndarray]:
 
 
 async def test_words_become_a_film_with_frames_and_four_formats(gateway: Any) -> None:
-    async with drawing(gateway):
+    async with gateway.drawing():
         answer = await asked(gateway, **SUNSET)
     job = answer.json()
     assert (answer.status_code, job["status"], job["task"]) == (200, "succeeded", "text_to_video")
@@ -98,7 +75,7 @@ async def test_words_become_a_film_with_frames_and_four_formats(gateway: Any) ->
 @pytest.mark.parametrize("way", ["form", "base64"])
 async def test_a_picture_becomes_the_first_frame_byte_for_byte(gateway: Any, way: str, named: dict[str, Any]) -> None:
     body: dict[str, Any] = {"frames": 3, **named}
-    async with drawing(gateway):
+    async with gateway.drawing():
         if way == "form":
             answer = await asked(gateway, file=png(), **body)
         else:
@@ -115,12 +92,13 @@ async def test_a_picture_becomes_the_first_frame_byte_for_byte(gateway: Any, way
 
 
 async def test_a_film_goes_on_from_the_last_frame_of_another_and_a_picture_of_a_job_becomes_one(gateway: Any) -> None:
-    async with drawing(gateway):
+    async with gateway.drawing():
         film = (await asked(gateway, **SUNSET)).json()
         longer = (await asked(gateway, job=film["id"], frames=2)).json()
         still = (await asked(gateway, prompt="a lake", width=40, height=24)).json()
         moving = (await asked(gateway, job=still["id"], frames=2, prompt="panning left")).json()
     assert (longer["task"], longer["job"], longer["width"], longer["height"]) == ("image_animation", film["id"], 40, 24)
+    assert (longer["fps"], moving["fps"]) == (5, 8), "that of the film, or what every film has"
     last = await gateway.client.get(f"/jobs/{film['id']}/frames/3")
     first = await gateway.client.get(f"/jobs/{longer['id']}/frames/0")
     assert first.content == last.content
@@ -135,7 +113,7 @@ async def test_a_film_goes_on_from_the_last_frame_of_another_and_a_picture_of_a_
 
 
 async def test_a_film_streams_while_it_is_drawn_and_can_be_had_in_parts_afterwards(live: Any) -> None:
-    async with drawing(live, delay_s=0.03):
+    async with live.drawing(delay_s=0.03):
         job = (await live.client.post("/generate", json={**SUNSET, "frames": 12})).json()
         received, at_first = b"", None
         async with live.client.stream("GET", job["links"]["film"]) as film:
@@ -158,7 +136,7 @@ async def test_a_film_streams_while_it_is_drawn_and_can_be_had_in_parts_afterwar
 
 
 async def test_a_viewer_who_leaves_is_forgotten_and_a_canceled_film_ends_its_streams(live: Any) -> None:
-    async with drawing(live, delay_s=0.03):
+    async with live.drawing(delay_s=0.03):
         job = (await live.client.post("/generate", json={**SUNSET, "frames": 200})).json()
         async with live.client.stream("GET", job["links"]["film"]) as film:
             await anext(film.aiter_bytes())
@@ -179,7 +157,7 @@ async def test_a_viewer_who_leaves_is_forgotten_and_a_canceled_film_ends_its_str
 
 async def test_a_film_that_has_not_begun_and_what_is_no_film(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.films.BEGINNING_S", 0.05)
-    async with drawing(gateway):
+    async with gateway.drawing():
         await gateway.client.get("/models")  # the gateway has seen one that makes films
     film = (await gateway.client.post("/generate", json=SUNSET)).json()
     early = await gateway.client.get(film["links"]["film"])
@@ -204,7 +182,7 @@ async def test_a_film_that_has_not_begun_and_what_is_no_film(gateway: Any, monke
 
 
 async def test_gif_is_refused_where_it_would_be_shown_slowly(gateway: Any) -> None:
-    async with drawing(gateway):
+    async with gateway.drawing():
         job = (await asked(gateway, **{**SUNSET, "fps": 60, "frames": 2})).json()
     answer = await gateway.client.get(job["links"]["result"], params={"format": "gif"})
     assert (answer.status_code, answer.json()["errors"][0]["limit"]) == (422, 50)

@@ -14,8 +14,10 @@ from training.checkpoint import load_checkpoint
 ROOT = Path(__file__).parents[2]
 STEPS = 4
 
-# Trains a small tokenizer on fixed noise: process `rank` of `size` takes its share of each batch of four.
+# Trains a small tokenizer on fixed noise: process `rank` of `size` takes its share of each batch of four. Then the
+# first one does it again, alone.
 PROGRAM = """
+import os
 import sys
 from pathlib import Path
 import torch
@@ -24,35 +26,38 @@ from model.tokenizer import Tokenizer
 from training.distributed import joined, own_seed, rank, size
 from training.loop import RunSettings, Trainer
 
-folder = Path(sys.argv[1])
-with joined("cpu", threads=1):
-    torch.manual_seed(own_seed(5))  # each process starts elsewhere, and is given the first one's weights
-    model = Tokenizer(PRESETS["nano"].tokenizer)
-    unused = torch.nn.Parameter(torch.ones(3))
-    model.register_parameter("unused", unused)
-    trainer = Trainer(model, RunSettings(folder, hours=1, max_steps={steps}, warmup_steps=1, sample_every=1000))
+def train(folder):
+    with joined("cpu", threads=1):
+        torch.manual_seed(own_seed(5))  # each process starts elsewhere, and is given the first one's weights
+        model = Tokenizer(PRESETS["nano"].tokenizer)
+        unused = torch.nn.Parameter(torch.ones(3))
+        model.register_parameter("unused", unused)
+        trainer = Trainer(model, RunSettings(folder, hours=1, max_steps={steps}, warmup_steps=1, sample_every=1000))
 
-    def loss(step):
-        noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
-        mine = noise.chunk(size())[rank()]
-        value = (model(mine) - mine).square().mean()
-        if step == 0 and rank() == size() - 1:
-            value = value + 1e-6 * unused.sum()  # took part in one process only
-        return value, {{}}
+        def loss(step):
+            noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
+            mine = noise.chunk(size())[rank()]
+            value = (model(mine) - mine).square().mean()
+            if step == 0 and rank() == size() - 1:
+                value = value + 1e-6 * unused.sum()  # took part in one process only
+            return value, {{}}
 
-    trainer.run(loss)
-    torch.save(model.state_dict(), folder / f"rank-{{rank()}}.pt")
+        trainer.run(loss)
+        torch.save(model.state_dict(), folder / f"rank-{{rank()}}.pt")
+
+both, alone = map(Path, sys.argv[1:])
+train(both)
+if os.environ["RANK"] == "0":
+    del os.environ["WORLD_SIZE"]
+    train(alone)
 """
 
 
 def torchrun(*words: object) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, words)]
-    ended = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=110)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stderr[-3000:]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.mark.slow
@@ -60,8 +65,7 @@ def test_two_processes_stay_equal_and_equal_one_with_the_whole_batch(tmp_path: P
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(steps=STEPS))
     both, alone = tmp_path / "both", tmp_path / "alone"
-    torchrun(program, both)
-    subprocess.run([sys.executable, program, alone], cwd=ROOT, env=environment(), check=True, capture_output=True)
+    torchrun(program, both, alone)
     first, second = (torch.load(both / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1))
     one = torch.load(alone / "rank-0.pt", weights_only=True)
     for name, weight in first.items():

@@ -45,23 +45,29 @@ def test_tables_and_vectors_are_left_to_adamw() -> None:
     assert sum(counts) == len(list(tokenizer.parameters()))
 
 
-def test_tokenizer_training_improves_reconstruction_and_leaves_its_run(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tokenizer]:
+    """The folder of a finished run of 40 steps, and the tokenizer that came of it."""
+    folder = tmp_path_factory.mktemp("run")
     recipe = TokenizerRecipe(batch=4, crop_px=32, pictures=8)
-    train_tokenizer(NANO, settings(tmp_path, 40, ema=0.5), recipe, None, CPU)
-    rows = (tmp_path / "log.csv").read_text().splitlines()
+    return folder, train_tokenizer(NANO, settings(folder, 40, ema=0.5), recipe, None, CPU)
+
+
+def test_tokenizer_training_improves_reconstruction_and_leaves_its_run(run: tuple[Path, Tokenizer]) -> None:
+    folder, _ = run
+    rows = (folder / "log.csv").read_text().splitlines()
     keys = rows[0].split(",")
     first, last = (dict(zip(keys, row.split(","), strict=True)) for row in (rows[1], rows[-1]))
     assert float(last["loss"]) < float(first["loss"])
     assert float(last["scene_psnr"]) > 8
-    assert (tmp_path / "curve.png").stat().st_size > 1000
-    assert list((tmp_path / "samples").glob("*.png"))
+    assert (folder / "curve.png").stat().st_size > 1000
+    assert list((folder / "samples").glob("*.png"))
 
 
-def test_a_resumed_run_goes_on_with_its_step_time_and_weights(tmp_path: Path) -> None:
-    recipe = TokenizerRecipe(batch=2, crop_px=32, pictures=8)
-    trained = train_tokenizer(NANO, settings(tmp_path, 3), recipe, None, CPU)
-    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(tmp_path, 3, resume=True))
-    assert trainer.step == 3
+def test_a_resumed_run_goes_on_with_its_step_time_and_weights(run: tuple[Path, Tokenizer]) -> None:
+    folder, trained = run
+    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(folder, 40, resume=True))
+    assert trainer.step == 40
     assert trainer.spent_s > 0
     for name, value in trained.state_dict().items():
         assert torch.equal(trainer.averaged()[name], value)

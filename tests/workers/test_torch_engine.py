@@ -6,10 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer as WordPieceTokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
@@ -18,26 +14,7 @@ from jobs.broker.memory import MemoryBroker
 from jobs.job import Job
 from jobs.request import Area
 from model.config import PRESETS
-from model.loader import save
-from model.tokenizer import Tokenizer
-from model.transformer import Transformer
 from workers.torch_engine import TorchEngine
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    words = WordPieceTokenizer(WordLevel({"[UNK]": 0, "snow": 1, "lake": 2}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.save(str(folder / "words.json"))
-    torch.manual_seed(0)
-    config = PRESETS["nano"]
-    tokenizer, transformer = Tokenizer(config.tokenizer), Transformer(config)
-    with torch.no_grad():
-        for parameter in (*tokenizer.parameters(), *transformer.parameters()):
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    save(folder, config, tokenizer, transformer, folder / "words.json")
-    return folder
 
 
 @pytest.fixture
@@ -45,7 +22,7 @@ def engine(weights: Path) -> TorchEngine:
     return TorchEngine(weights, slots=2, pages=64, device="cpu")
 
 
-def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", prompt: str = "snow lake") -> Job:
+def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", prompt: str = "snowy lake") -> Job:
     return bench.job(job_id, 150, 90, seed=seed, order=order, patch_px=32, model="nano", prompt=prompt)
 
 
@@ -59,13 +36,13 @@ async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kill
 
     job = job_of(bench, seed=5)
     if kind == "extended":
-        job = bench.extended("job", (50, 30, 40, 60), seed=5, patch_px=32, model="nano", prompt="snow lake")
+        job = bench.extended("job", (50, 30, 40, 60), seed=5, patch_px=32, model="nano", prompt="snowy lake")
     elif kind == "repainted":
         hole = Area(left=20, top=10, width=30, height=25)
-        job = bench.extended("job", repaint=hole, seed=5, patch_px=32, model="nano", prompt="snow lake")
+        job = bench.extended("job", repaint=hole, seed=5, patch_px=32, model="nano", prompt="snowy lake")
     elif kind in ("film", "animated"):
         given = kind == "animated"
-        job = bench.film("job", 4, given, seed=5, order="zeta", patch_px=32, model="nano", prompt="snow lake")
+        job = bench.film("job", 4, given, seed=5, order="zeta", patch_px=32, model="nano", prompt="snowy lake")
     others = [
         job_of(bench, f"other-{o}", seed, o, p) for seed, (o, p) in enumerate([("omega", "lake"), ("zeta_star", "x")])
     ]

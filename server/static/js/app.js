@@ -132,9 +132,10 @@ function markGone(id) {
 
 async function takeFile(file) {
   try {
-    outpainting.take(await GivenPicture.read(file), { tool: desk.wantsFilm ? "animate" : "extend" });
+    const picture = await GivenPicture.read(file);
+    outpainting.take(picture, { tool: desk.wantsFilm || picture.isFilm ? "animate" : "extend" });
   } catch {
-    return desk.fields.say(`“${file.name}” is not a picture that this browser can show. PNG, JPEG, WebP and AVIF files can be used.`);
+    return desk.fields.say(`“${file.name}” is not a picture that this browser can show, nor a film. PNG, JPEG, WebP and AVIF files can be used, and films as GIF, WebP, MP4 and WebM.`);
   }
   bringWallIntoView();
   announce(`${file.name} is on the wall`);

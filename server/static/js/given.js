@@ -1,4 +1,4 @@
-// Pictures that people bring: dropped, pasted or picked; read, shown small, and made smaller only when asked to.
+// Pictures and films that people bring: dropped, pasted or picked; read, shown small, and made smaller only when asked to.
 
 import { getGiven } from "./api.js";
 import { nameOf, wentOn } from "./history.js";
@@ -8,7 +8,39 @@ const PREVIEW_MAX_SIDE = 2048;
 const SMALLEST_OFFERED = 256;
 const KEPT = 8; // pictures that jobs went on from, in memory: large ones take tens of MB
 
-const read = (blob) => createImageBitmap(blob, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
+const bitmapOf = (source) => createImageBitmap(source, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
+
+/** What a film goes on from, its last frame, or null for a still picture; also where this browser cannot tell them apart. */
+async function lastFrame(blob, type) {
+  if (type.startsWith("video/")) return lastOfVideo(blob);
+  if (!(await globalThis.ImageDecoder?.isTypeSupported(type))) return null;
+  const decoder = new ImageDecoder({ data: await blob.arrayBuffer(), type });
+  try {
+    await Promise.all([decoder.tracks.ready, decoder.completed]);
+    const { frameCount } = decoder.tracks.selectedTrack;
+    if (frameCount < 2 && type !== "image/gif") return null;
+    const { image } = await decoder.decode({ frameIndex: frameCount - 1 });
+    return await bitmapOf(image).finally(() => image.close());
+  } finally {
+    decoder.close();
+  }
+}
+
+async function lastOfVideo(blob) {
+  const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
+  const until = (kind) => new Promise((resolve, reject) => Object.assign(video, { [`on${kind}`]: resolve, onerror: reject }));
+  const loaded = until("loadeddata");
+  video.src = URL.createObjectURL(blob);
+  try {
+    await loaded;
+    const sought = until("seeked");
+    video.currentTime = Number.isFinite(video.duration) ? video.duration : Number.MAX_SAFE_INTEGER; // which is the end, too
+    await sought;
+    return await bitmapOf(video);
+  } finally {
+    URL.revokeObjectURL(video.src);
+  }
+}
 
 function drawn(source, width, height) {
   const canvas = document.createElement("canvas");
@@ -33,8 +65,8 @@ export class GivenPicture {
   static async read(file, name = file.name) {
     // In memory, so that the file may change; and without the type that its name claims: the gateway looks at the bytes.
     const blob = new Blob([await file.arrayBuffer()]);
-    const bitmap = await read(blob);
-    return new GivenPicture(bitmap, blob, name);
+    const last = await lastFrame(blob, file.type).catch(() => null);
+    return Object.assign(new GivenPicture(last ?? (await bitmapOf(blob)), blob, name), { isFilm: last !== null, type: file.type });
   }
 
   constructor(bitmap, blob, name, original = null) {
@@ -70,7 +102,7 @@ export class GivenPicture {
   async resized(width, height) {
     const { original } = this;
     if (width === original.width && height === original.height) return original;
-    const bitmap = await read(original.blob);
+    const bitmap = await (original.isFilm ? lastFrame(original.blob, original.type) : bitmapOf(original.blob));
     const canvas = drawn(bitmap, width, height);
     bitmap.close();
     const png = await encoded(canvas, "image/png");

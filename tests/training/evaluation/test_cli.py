@@ -7,19 +7,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from model.generate import Model
-from model.loader import save
 from training.evaluation import cli, run, text
 from training.evaluation.rows import Part, Row
 from training.evaluation.run import PartKind
 from training.evaluation.setting import Setting
-
-
-@pytest.fixture(scope="module")
-def weights(model: Model, words_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    save(folder, model.config, model.tokenizer, model.transformer, words_file)
-    return folder
 
 
 def ask(*arguments: str | Path) -> tuple[int, str, str]:
