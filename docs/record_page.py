@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -35,7 +37,7 @@ def main() -> None:
             server.terminate()
             server.wait()
     times = [TICK_MS] * (len(frames) - 1) + [LAST_MS]
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=times, loop=0, quality=70, method=6)
+    iio.imwrite(out, [np.asarray(frame) for frame in frames], plugin="pillow", duration=times, loop=0, quality=70)
     print(f"{out}: {len(frames)} frames, {out.stat().st_size / 1e6:.2f} MB")
 
 
