@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from canvas.grid import Box
-from model.tokenizer import Tokenizer
+from model.tokenizer import Tokenizer, guide_from
 
 REACH = 0.75  # of a patch: new pixels further from known ones are left alone
 
@@ -61,7 +61,9 @@ def pixels_beside_known(
     if not mask[near, near].any():
         return None
     there = made.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    met = meet(tokenizer.decode(tokens[None], made[None])[0], given, mask & there)
+    mask = mask & there
+    guide = guide_from(given[None], mask[None])
+    met = meet(tokenizer.decode(tokens[None], made[None], guide=guide)[0], given, mask)
     return met[:, px : 2 * px, px : 2 * px]
 
 

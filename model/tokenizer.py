@@ -113,23 +113,41 @@ class Decoder(nn.Module):
         self.fine = nn.ModuleList(Block(fine) for _ in range(config.decoder_blocks[0]))
         self.norm = ChannelNorm(fine)
         self.head = nn.Conv2d(fine, 3 * 16, 1)
+        self.factor = config.factor
+        # Without biases: where no pixels are given, nothing is added.
+        self.coarse_guide = nn.Conv2d(4 * config.factor**2, coarse, 1, bias=False)
+        self.fine_guide = nn.Conv2d(4 * 16, fine, 1, bias=False)
+        nn.init.zeros_(self.coarse_guide.weight)
+        nn.init.zeros_(self.fine_guide.weight)
 
-    def forward(self, codes: Tensor, known: Tensor | None = None, halo: int = 0) -> Tensor:
+    def forward(self, codes: Tensor, known: Tensor | None = None, halo: int = 0, guide: Tensor | None = None) -> Tensor:
         """codes [B, D, h, w] -> pixels of all but `halo` positions on each side, which are only looked at.
 
         No block computes more of the halo than the blocks after it look at.
+        guide: [B, 4, f h, f w] of guide_from().
         """
         x, margin = self.stem(codes.contiguous(memory_format=torch.channels_last)), halo
+        if guide is not None:
+            x = x + self.coarse_guide(F.pixel_unshuffle(guide, self.factor))
         fine_reach = math.ceil(len(self.fine) / self.step)
         for after, block in zip(reversed(range(len(self.coarse))), self.coarse, strict=True):
             x, known, margin = _shrinking(block, x, known, margin, after + fine_reach)
         x = F.pixel_shuffle(self.up(x), self.step).contiguous(memory_format=torch.channels_last)
+        if guide is not None:
+            gone = (halo - margin) * self.step
+            x = x + self.fine_guide(trimmed(F.pixel_unshuffle(guide, 4), gone))
         margin *= self.step
         if known is not None:
             known = F.interpolate(known, scale_factor=self.step, mode="nearest")
         for after, block in zip(reversed(range(len(self.fine))), self.fine, strict=True):
             x, known, margin = _shrinking(block, x, known, margin, after)
         return F.pixel_shuffle(self.head(self.norm(x)), 4)
+
+
+def guide_from(pixels: Tensor, given: Tensor) -> Tensor:
+    """What guides the decoder: pixels [B, 3, H, W] in [-1, 1] where they are given, [B, H, W] bool -> [B, 4, H, W]."""
+    mask = given[:, None].float()
+    return torch.cat([pixels * mask, mask], 1)
 
 
 def _shrinking(
@@ -155,10 +173,10 @@ class Tokenizer(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, guide: Tensor | None = None) -> Tensor:
         """pixels [B, 3, H, W] in [-1, 1], H and W multiples of f -> reconstruction, differentiable (training)."""
         latents = self.encoder(pixels).permute(0, 2, 3, 1).float()  # quantised in 32 bits, also under autocast
-        return self.decoder(self.quantizer(latents).permute(0, 3, 1, 2))
+        return self.decoder(self.quantizer(latents).permute(0, 3, 1, 2), guide=guide)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in [-1, 1] -> tokens [B, H/f, W/f] int64 in [0, V). Raises ValueError for odd sizes."""
@@ -167,12 +185,14 @@ class Tokenizer(nn.Module):
         codes = self.quantizer(self.encoder(pixels).permute(0, 2, 3, 1))
         return self.quantizer.to_tokens(codes)
 
-    def decode(self, tokens: Tensor, known: Tensor | None = None, halo: int = 0) -> Tensor:
+    def decode(self, tokens: Tensor, known: Tensor | None = None, halo: int = 0, guide: Tensor | None = None) -> Tensor:
         """tokens [B, h, w] int64 -> pixels [B, 3, f (h - 2 halo), f (w - 2 halo)], clamped to [-1, 1].
 
         known: [B, h, w] bool, False where there is no token (yet): such places look like the outside of the canvas.
         halo: tokens on each side that are only looked at; with config.halo of them, pixels are those of the whole.
+        guide: given pixels (guide_from), which those beside them are to go on from: pixel-guided decoding, paper.md
+        3.2. With none it is the plain decoder.
         """
         mask = None if known is None else known[:, None].float()
         codes = self.quantizer.to_codes(tokens).permute(0, 3, 1, 2)
-        return self.decoder(codes, mask, halo).clamp(-1, 1)
+        return self.decoder(codes, mask, halo, guide).clamp(-1, 1)

@@ -10,7 +10,8 @@ import torch
 import typer
 
 from model.config import PRESETS, ModelConfig
-from model.loader import save
+from model.generate import Model
+from model.loader import WeightsError, load, save
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
@@ -51,6 +52,10 @@ PartMb = Annotated[
 Text = Annotated[
     Path,
     typer.Option(help="Folder of weights whose sentence encoder to use, or all-MiniLM-L6-v2's own folder."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Begin with the weights in this folder, checkpoints/tiny for one, instead of with new ones."),
 ]
 SHIPPED = Path("checkpoints/tiny")
 TOKENIZER_SIDE_PX = 640  # larger pictures are shrunk to it: crops of 96 px of a large one would show hardly a thing
@@ -103,6 +108,10 @@ def _restore(config: ModelConfig, run: Path) -> Tokenizer:
 def tokenizer_command(
     run: Run = Path("runs/tokenizer"),
     preset: Preset = "tiny",
+    weights: Weights = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="encoder: tokens keep their meaning, only the decoder learns.")
+    ] = None,
     hours: Hours = 0.5,
     data: Data = "scenes",
     photos: Photos = None,
@@ -120,13 +129,16 @@ def tokenizer_command(
 
     Example: nuwa train tokenizer --hours 0.5 --photos my-photographs
     """
+    if unknown := set(freeze or ()) - {"encoder", "decoder"}:
+        raise typer.BadParameter(f"{unknown.pop()!r} is neither encoder nor decoder", param_hint="--freeze")
     config = _preset(preset)
+    initial = None if weights is None else _begun(weights, config).tokenizer.state_dict()
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     with _devices(device, threads) as own:
         pictures, scenes = _pictures(data, photos, TOKENIZER_SIDE_PX)
-        recipe = TokenizerRecipe(batch=batch)
+        recipe = TokenizerRecipe(batch=batch, frozen=tuple(freeze or ()))
         recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
-        train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed))
+        train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed), initial)
 
 
 @train.command("transformer")
@@ -135,6 +147,7 @@ def transformer_command(
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
     text: Text = SHIPPED,
     preset: Preset = "tiny",
+    weights: Weights = None,
     hours: Hours = 1.0,
     data: Data = "scenes",
     photos: Photos = None,
@@ -156,12 +169,16 @@ def transformer_command(
     """Train the transformer on the tokens of pictures and their captions.
 
     Example: nuwa train transformer --hours 2 --resume
+
+    On with the shipped weights, on your own pictures: nuwa train transformer --weights checkpoints/tiny --data FOLDER.
+    Tokenizer and sentence encoder are then those of the folder too.
     """
     if schedule not in {"canvas", "patch"}:
         raise typer.BadParameter(f"{schedule!r} is neither canvas nor patch", param_hint="--schedule")
     config = _preset(preset)
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     recipe = replace(TransformerRecipe(), patches_per_step=patches, schedule=schedule)
+    begun = None if weights is None else _begun(weights, config)
     with _devices(device, threads) as own:
         if schedule == "patch" and size() > 1:
             raise typer.BadParameter("patch takes a step per patch: one process only", param_hint="--schedule")
@@ -169,14 +186,26 @@ def transformer_command(
         recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
         train_transformer(
             config,
-            _restore(config, tokenizer),
-            *_text(text, config),
+            _restore(config, tokenizer) if begun is None else begun.tokenizer,
+            *_text(text if weights is None else weights, config),
             settings,
             recipe,
             own,
             own_seed(seed),
             None if pictures is None else pictures.split(held_out=False).captioned(),
+            None if begun is None else begun.transformer.state_dict(),
         )
+
+
+def _begun(folder: Path, config: ModelConfig) -> Model:
+    """The weights to begin with."""
+    try:
+        model = load(folder, "cpu")
+    except WeightsError as error:
+        raise typer.BadParameter(str(error), param_hint="--weights") from error
+    if (model.config.tokenizer, model.config.transformer) != (config.tokenizer, config.transformer):
+        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint="--weights")
+    return model
 
 
 def _text(folder: Path, config: ModelConfig) -> tuple[dict[str, torch.Tensor], Path]:

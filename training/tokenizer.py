@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.tokenizer import Tokenizer
+from model.tokenizer import Tokenizer, guide_from
 from training.datasets import PicturePool, held_out_scenes, to_float
 from training.device import autocast, compile_on_gpu
 from training.folders import FolderData
@@ -29,6 +29,8 @@ class TokenizerRecipe:
     squared: float = 4.0  # weight of the squared error beside the absolute one
     gradient: float = 1.0  # weight of the error of horizontal and vertical differences: keeps edges and stars
     detail: float = 1.0  # weight of the error of how much of such difference there is around each place
+    guided_share: float = 0.3  # of the crops, a part of whose pixels is given to the decoder
+    frozen: tuple[str, ...] = ()  # parts that stay as they are: with "encoder", tokens keep their meaning
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, recipe: TokenizerRecipe) -> Tensor:
@@ -99,6 +101,26 @@ class Crops:
         return torch.cat(parts)
 
 
+def some_given(pixels: Tensor, share: float, rng: random.Random) -> Tensor:
+    """[B, H, W] bool: of a share of the pictures, a rectangle of pixels or all but one, as when a picture is extended
+    or repaired.
+    """
+    given = torch.zeros(len(pixels), *pixels.shape[2:], dtype=torch.bool, device=pixels.device)
+    for mask in given:
+        if rng.random() < share:
+            (top, bottom), (left, right) = (_part(side, rng) for side in mask.shape)
+            mask[top:bottom, left:right] = True
+            if rng.random() < 0.5:
+                mask.logical_not_()
+    return given
+
+
+def _part(side: int, rng: random.Random) -> tuple[int, int]:
+    """Where a part of a side begins and ends: often at one end of it."""
+    start = max(0, rng.randrange(-side // 2, side * 3 // 4))
+    return start, min(side, start + rng.randrange(side // 4, side))
+
+
 def train_tokenizer(
     config: ModelConfig,
     settings: RunSettings,
@@ -106,32 +128,40 @@ def train_tokenizer(
     pictures: FolderData | None,
     device: torch.device,
     seed: int = 0,
+    initial: dict[str, Tensor] | None = None,
 ) -> Tokenizer:
     """Returns the tokenizer with averaged weights, in evaluation mode; its run is kept in settings.folder.
 
     pictures: of one's own, as large a share of the crops as the recipe says; some are held out for the figures.
+    initial: weights to begin with.
     Raises folders.DataError when there are too few of them.
     """
     share = recipe.pictures_share if pictures else 0.0
     own_train = pictures.split(held_out=False) if pictures else None
     own_test = pictures.split(held_out=True) if pictures else None
     torch.manual_seed(seed)
-    tokenizer = Tokenizer(config.tokenizer).to(device, memory_format=torch.channels_last)
+    tokenizer = Tokenizer(config.tokenizer)
+    if initial is not None:
+        tokenizer.load_state_dict(initial)
+    tokenizer.to(device, memory_format=torch.channels_last)
     tokenizer.adamw = {"encoder.stem", "decoder.head"}  # type: ignore[assignment]
+    for part in recipe.frozen:
+        tokenizer.get_submodule(part).requires_grad_(False)
     trainer = Trainer(tokenizer, settings)
     compile_on_gpu(device, tokenizer)
     crops = Crops(recipe, own_train, share, device, seed + trainer.step)
     scenes = list(held_out_scenes(16, 256, 256, device)) if share < 1 else []
     test = held_out_pictures(own_test, config.tokenizer.factor, device) if own_test else []
-    chooser = random.Random(0)
+    chooser, rng = random.Random(0), random.Random(seed + trainer.step)
     cut = [to_float(own_test.random_crop(chooser, 256, 256)[0]).to(device) for _ in range(6)] if own_test else []
     sheet = torch.stack((scenes or cut)[:6])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         pixels = crops.next(step)
+        given = some_given(pixels, recipe.guided_share, rng)
         with autocast(device):
-            output = tokenizer(pixels)
-        output = output.float()
+            output = tokenizer(pixels, guide_from(pixels, given))
+        output = torch.where(given[:, None], pixels, output.float())  # what is given is not drawn
         return reconstruction_loss(output, pixels, recipe), {"train_psnr": psnr(output.detach(), pixels)}
 
     def evaluate() -> dict[str, float]:

@@ -192,15 +192,18 @@ def train_transformer(
     device: torch.device,
     seed: int = 0,
     pictures: CaptionedCrops | None = None,
+    initial: dict[str, Tensor] | None = None,
 ) -> Transformer:
     """Returns the transformer with averaged weights, in evaluation mode; its run is kept in settings.folder.
 
     sentence: the frozen encoder's state, of training/sentence.py.  pictures: of one's own, mixed in as often as the
-    recipe says.
+    recipe says.  initial: weights to begin with.
     """
     torch.manual_seed(seed)
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     transformer = Transformer(config)
+    if initial is not None:
+        transformer.load_state_dict(initial)
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)

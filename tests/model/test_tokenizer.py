@@ -5,7 +5,7 @@ import torch
 
 from model.config import TokenizerConfig
 from model.generate import Model
-from model.tokenizer import ScalarQuantizer, Tokenizer
+from model.tokenizer import ScalarQuantizer, Tokenizer, guide_from
 
 
 def test_tokens_and_codes_are_one_to_one() -> None:
@@ -103,3 +103,18 @@ def test_another_factor_is_refused() -> None:
 def test_odd_sizes_are_refused_with_the_multiple(model: Model) -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         model.tokenizer.encode(torch.zeros(1, 3, 20, 16))
+
+
+def test_without_given_pixels_guided_decoding_is_the_plain_one_and_with_them_it_is_not(model: Model) -> None:
+    tokens = torch.randint(1000, (1, 6, 9), generator=torch.Generator().manual_seed(0))
+    pixels = torch.rand(1, 3, 48, 72, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    nothing, left = torch.zeros(1, 48, 72, dtype=torch.bool), torch.zeros(1, 48, 72, dtype=torch.bool)
+    left[..., :40] = True
+    plain = model.tokenizer.decode(tokens)
+    assert torch.equal(model.tokenizer.decode(tokens, guide=guide_from(pixels, nothing)), plain)
+    guided = model.tokenizer.decode(tokens, guide=guide_from(pixels, left))
+    assert not torch.allclose(guided, plain, atol=0.01)
+    inner = model.tokenizer.decode(tokens, halo=2, guide=guide_from(pixels, left))
+    assert torch.allclose(inner, guided[..., 16:-16, 16:-16], atol=1e-5)
+    other = torch.where(left[:, None], pixels, -pixels)
+    assert torch.equal(model.tokenizer.decode(tokens, guide=guide_from(other, left)), guided), "of given pixels only"

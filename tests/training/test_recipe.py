@@ -1,5 +1,6 @@
 """The train loops learn, stop on time, and go on where they stopped."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from model.transformer import VOCABULARY
 from training.loop import RunSettings, Trainer
 from training.optimizer import Muon, build_optimizers, orthogonalise
 from training.sources import Window
-from training.tokenizer import TokenizerRecipe, psnr, train_tokenizer
+from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
 from training.transformer import TransformerRecipe, train_transformer
 
 CPU = torch.device("cpu")
@@ -101,3 +102,28 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedu
 def test_psnr_of_a_known_error() -> None:
     target = torch.zeros(2, 3, 8, 8)
     assert psnr(target + 0.2, target) == pytest.approx(20.0, abs=1e-4)
+
+
+def test_a_frozen_encoder_keeps_the_meaning_of_tokens_while_the_decoder_learns(tmp_path: Path) -> None:
+    recipe = TokenizerRecipe(batch=4, crop_px=32, pictures=8, guided_share=0.5)
+    begun = train_tokenizer(NANO, settings(tmp_path / "a", 3, ema=0.0), recipe, None, CPU)
+    frozen = replace(recipe, frozen=("encoder",))
+    state = begun.state_dict()
+    further = train_tokenizer(NANO, settings(tmp_path / "b", 5, ema=0.0), frozen, None, CPU, initial=state)
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    tokens = begun.encode(pixels)
+    assert torch.equal(further.encode(pixels), tokens)
+    assert not torch.allclose(further.decode(tokens), begun.decode(tokens), atol=1e-4)
+    assert further.decoder.fine_guide.weight.abs().max() > 0, "given pixels were learned from"
+
+
+def test_given_pixels_are_a_rectangle_or_all_but_one_in_some_of_the_crops() -> None:
+    given = some_given(torch.zeros(200, 3, 40, 24), 0.5, random.Random(1))
+    assert given.shape == (200, 40, 24)
+    some = given[given.flatten(1).any(1)]
+    assert 70 < len(some) < 130
+    rectangles = [torch.equal(mask, mask.any(1, keepdim=True) & mask.any(0)) for mask in some]
+    others = [torch.equal(~mask, (~mask).any(1, keepdim=True) & (~mask).any(0)) for mask in some]
+    assert all(one or other for one, other in zip(rectangles, others, strict=True))
+    assert sum(rectangles) > 20
+    assert sum(others) > 20

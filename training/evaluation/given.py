@@ -1,0 +1,184 @@
+"""Given pixels: does what is drawn beside them go on from them, and does guidance of the decoder help?"""
+
+from itertools import pairwise
+from statistics import fmean
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from canvas.controller import choose_orders, lay_out, plan_task
+from canvas.grid import Box, Extent
+from model.generate import Canvas, Model, PatchDecoder
+from model.known import meet
+from model.pixels import final_pixels
+from model.tokenizer import Tokenizer, guide_from
+from training.datasets import HELD_OUT_SEEDS, to_float, to_uint8
+from training.evaluation.figures import sheet
+from training.evaluation.metrics import bootstrap_interval
+from training.evaluation.pictures import SERVED
+from training.evaluation.rows import Figure, Part, Row
+from training.evaluation.setting import Setting
+from training.folders import FolderData
+from training.scenes import render, sample_scenes
+from training.sources import FRAME_TIMES_S
+from training.tokenizer import psnr
+from workers.known import KnownPixels
+
+GIVEN_PX = 192  # the longer side of a picture that is extended
+EXTENDED_PX = 64  # on each of its four sides
+BESIDE_PX = 8  # lines of pixels on each side of a border that its step is compared with
+STRIP_PX = 16  # beside a border, where guidance matters most
+SHOWN = 8
+FILMS, FRAMES = 12, 4
+
+
+def measure(setting: Setting) -> Part:
+    """Pictures extended on all sides; pixels and frames beside given ones, decoded with guidance and without."""
+    part = Part()
+    pictures = given_pictures(setting, setting.counts.share(25, 3))
+    extended, ratios = [], []
+    for number, picture in enumerate(tqdm(pictures, desc="extending", unit="picture", dynamic_ncols=True)):
+        whole, given = extend(setting.model, picture, number)
+        ratios.append(border_step(whole, given))
+        extended.append(whole)
+    values = torch.tensor(ratios)
+    part.rows.append(
+        Row(
+            "outpainting_border_step",
+            f"step across the border of given pixels over steps beside it, {EXTENDED_PX} px added on four sides",
+            float(values.mean()),
+            "",
+            "lower",
+            1.10,
+            len(ratios),
+            bootstrap_interval(values, lambda v: float(v.mean())),
+            f"{'photographs' if setting.photos else 'scenes'}; largest of all {float(values.max()):.2f}",
+        )
+    )
+    part.rows += border_rows(setting.model.tokenizer, pictures)
+    part.rows += flicker_rows(setting)
+    side = max(max(p.shape[1:]) for p in extended)
+    shown = [F.pad(p, (0, side - p.shape[2], 0, side - p.shape[1])) for p in extended[:SHOWN]]
+    part.figures.append(Figure("extended on four sides, without a prompt", sheet(torch.stack(shown), 4)))
+    return part
+
+
+def given_pictures(setting: Setting, count: int) -> list[Tensor]:
+    """Photographs of held-out sources, or without any scenes never trained on: uint8 [3, H, W], small."""
+    if setting.photos is None:
+        return list(setting.rendered(count, GIVEN_PX, GIVEN_PX * 3 // 4, 30_000)[0])
+    pictures = FolderData(setting.photos, GIVEN_PX).split(held_out=True)
+    return [picture for _, (_, picture) in zip(range(count), pictures, strict=False)]
+
+
+def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
+    """A picture as the server extends it without a prompt, uint8 [3, H, W], and where it lies in there."""
+    _, height, width = picture.shape
+    e, px = EXTENDED_PX, model.config.patch_px
+    given = Box(e, e, e + width, e + height)
+    layout = lay_out(width + 2 * e, height + 2 * e, px, given)
+    extent = Extent(*model.config.transformer.extent)
+    plan = plan_task(layout, extent, choose_orders(layout, extent, model.config.transformer.orders))
+    decoder = PatchDecoder(model, slots=1, pages=len(plan.grid))
+    known = KnownPixels(picture.permute(1, 2, 0).numpy(), layout)
+    canvas = decoder.start_plan("extended", plan, None, SERVED, seed, known)
+    draw_phases(decoder, canvas)
+    whole = np.zeros((plan.grid.height, plan.grid.width, 3), np.uint8)
+    patches = list(plan.grid)
+    for patch, pixels in zip(patches, final_pixels(decoder, canvas, patches), strict=True):
+        box = plan.grid.box(patch)
+        whole[box.top : box.bottom, box.left : box.right] = to_uint8(pixels).permute(1, 2, 0).cpu().numpy()
+    left, top = layout.origin
+    seen = whole[top : top + layout.height, left : left + layout.width]
+    kept = known.keep(seen, 0, Box(0, 0, layout.width, layout.height))
+    return torch.from_numpy(kept).permute(2, 0, 1), given
+
+
+def draw_phases(decoder: PatchDecoder, canvas: Canvas) -> None:
+    """All phases of a canvas's plan, one patch after another."""
+    for number, phase in enumerate(canvas.plan.phases):
+        canvas.phase = number
+        for walked, patch in canvas.plan.sequence():
+            if walked is phase and canvas.plan.exists_before(number, patch):
+                decoder.prefill([(canvas, patch, decoder.tokens(canvas, patch))])
+            elif walked is phase:
+                decoder.decode([(canvas, patch)])
+        for patch in canvas.grid:
+            decoder.remove(canvas, patch)
+
+
+def border_step(picture: Tensor, given: Box) -> float:
+    """Mean absolute step across the four borders of what was given, over that between the lines beside them."""
+    x = picture.double()
+    ratios = []
+    for lines, at in (
+        (x[:, given.top : given.bottom], given.left),
+        (x[:, given.top : given.bottom], given.right),
+        (x[:, :, given.left : given.right].mT, given.top),
+        (x[:, :, given.left : given.right].mT, given.bottom),
+    ):
+        steps = lines.diff(dim=2).abs().mean((0, 1))
+        beside = torch.cat([steps[at - 1 - BESIDE_PX : at - 1], steps[at : at + BESIDE_PX]])
+        ratios.append(float(steps[at - 1] / beside.mean()))
+    return fmean(ratios)
+
+
+@torch.inference_mode()
+def border_rows(tokenizer: Tokenizer, pictures: list[Tensor]) -> list[Row]:
+    """The left half of a picture is given, the right half decoded from its own tokens: how near to the picture?"""
+    found: dict[str, list[float]] = {"plain": [], "guided": [], "guided_and_met": []}
+    factor, device = tokenizer.config.factor, next(tokenizer.parameters()).device
+    for picture in pictures:
+        height, width = (side // (2 * factor) * 2 * factor for side in picture.shape[1:])
+        x = to_float(picture[:, :height, :width].to(device))
+        mask = torch.zeros(height, width, dtype=torch.bool, device=device)
+        mask[:, : width // 2] = True
+        tokens = tokenizer.encode(x[None])
+        plain, guided = tokenizer.decode(tokens), tokenizer.decode(tokens, guide=guide_from(x[None], mask[None]))
+        strip = slice(width // 2, width // 2 + STRIP_PX)
+        for name, drawn in (("plain", plain), ("guided", guided), ("guided_and_met", meet(guided[0], x, mask)[None])):
+            found[name].append(psnr(drawn[..., strip], x[None, ..., strip]))
+    told = {"plain": "without guidance", "guided": "guided", "guided_and_met": "guided and brought to meet them"}
+    label = f"{STRIP_PX} px beside given pixels, decoded"
+    return [
+        Row(f"border_psnr_{name}", f"{label} {told[name]}", fmean(values), "dB", "higher", None, len(values))
+        for name, values in found.items()
+    ]
+
+
+@torch.inference_mode()
+def flicker_rows(setting: Setting) -> list[Row]:
+    """What stands still in a rendered film, decoded frame by frame: alone, and guided by the frame before."""
+    tokenizer = setting.model.tokenizer
+    factor = tokenizer.config.factor
+    scenes = sample_scenes(FILMS, HELD_OUT_SEEDS + 470_000, aspect=1.0, device=setting.device)
+    times = [10 + i * FRAME_TIMES_S[0] for i in range(FRAMES)]
+    frames = [to_float(to_uint8(render(scenes, (256, 256), time=time))) for time in times]
+    plain_steps, guided_steps = [], []
+    for film in range(FILMS):
+        films = [frame[film : film + 1] for frame in frames]
+        tokens = [tokenizer.encode(frame) for frame in films]
+        plain = [tokenizer.decode(t) for t in tokens]
+        guided = plain[:1]
+        for before, now in pairwise(tokens):
+            same = (before == now).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            guided.append(tokenizer.decode(now, guide=guide_from(guided[-1], same)))
+        for i in range(1, FRAMES):
+            still = (films[i] == films[i - 1]).all(1)
+            if still.any():
+                plain_steps.append(_change(plain[i - 1], plain[i], still))
+                guided_steps.append(_change(guided[i - 1], guided[i], still))
+    label, note = "change of pixels that stand still,", "rendered films decoded from their own tokens"
+    told = (("plain", "each frame alone", plain_steps), ("guided", "guided by the frame before", guided_steps))
+    return [
+        Row(f"flicker_{name}", f"{label} {how}", fmean(steps), "of 255", "lower", None, len(steps), None, note)
+        for name, how, steps in told
+    ]
+
+
+def _change(before: Tensor, after: Tensor, where: Tensor) -> float:
+    """Mean absolute difference in steps of 255 over the pixels [1, H, W] that count."""
+    return float((after - before).abs().mean(1)[where].mean()) * 127.5
