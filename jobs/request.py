@@ -94,7 +94,7 @@ class SamplingParams(Frozen):
         description="Keep the likeliest tokens that together hold this probability.",
     )
     cfg_scale: float = Field(
-        default=3.0,
+        default=4.0,
         strict=True,
         ge=0.0,
         le=20.0,

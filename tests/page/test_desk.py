@@ -32,7 +32,7 @@ def test_an_example_fills_the_prompt_and_ctrl_enter_sends_it(page: Page, gateway
 def test_without_words_and_seed_the_request_leaves_them_out(page: Page, gateway: PageGateway) -> None:
     page.click("#generate")
     has_status(page, "succeeded")
-    sampling = {"temperature": 1, "top_p": 0.95, "cfg_scale": 3}
+    sampling = {"temperature": 1, "top_p": 0.95, "cfg_scale": 4}
     assert gateway.posted == [{"width": 512, "height": 256, "order": "auto", "sampling": sampling}]
     expect(page.locator("#title")).to_have_text("Untitled")
 

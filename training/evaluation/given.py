@@ -6,10 +6,11 @@ from statistics import fmean
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from canvas.controller import choose_orders, lay_out, plan_task
+from canvas.controller import Layout, choose_orders, lay_out, plan_task
 from canvas.grid import Box, Extent
 from model.generate import Canvas, Model, PatchDecoder
 from model.known import meet
@@ -25,7 +26,6 @@ from training.folders import FolderData
 from training.scenes import render, sample_scenes
 from training.sources import FRAME_TIMES_S
 from training.tokenizer import psnr
-from workers.known import KnownPixels
 
 GIVEN_PX = 192  # the longer side of a picture that is extended
 EXTENDED_PX = 64  # on each of its four sides
@@ -74,6 +74,26 @@ def given_pictures(setting: Setting, count: int) -> list[Tensor]:
     return [picture for _, (_, picture) in zip(range(count), pictures, strict=False)]
 
 
+class Given:
+    """A picture [H, W, 3] uint8 at its place in a layout (model.known.KnownPixels), mirrored at its borders."""
+
+    def __init__(self, pixels: NDArray[np.uint8], layout: Layout) -> None:
+        assert layout.known is not None
+        left, top, right, bottom = layout.known
+        self._reach = layout.grid.patch_px  # nobody looks further beyond the grid
+        around = ((top, layout.grid.height - bottom), (left, layout.grid.width - right))
+        wide = [(before + self._reach, after + self._reach) for before, after in around]
+        self._pixels = np.pad(pixels, (*wide, (0, 0)), "reflect")
+        self._known = np.pad(np.ones(pixels.shape[:2], np.bool_), wide)
+
+    def window(self, frame: int, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Pixels [h, w, 3] of a box of the grid and [h, w] which of them are known."""
+        rows, columns = (
+            slice(a + self._reach, b + self._reach) for a, b in ((box.top, box.bottom), (box.left, box.right))
+        )
+        return self._pixels[rows, columns], self._known[rows, columns]
+
+
 def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
     """A picture as the server extends it without a prompt, uint8 [3, H, W], and where it lies in there."""
     _, height, width = picture.shape
@@ -83,8 +103,8 @@ def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
     extent = Extent(*model.config.transformer.extent)
     plan = plan_task(layout, extent, choose_orders(layout, extent, model.config.transformer.orders))
     decoder = PatchDecoder(model, slots=1, pages=len(plan.grid))
-    known = KnownPixels(picture.permute(1, 2, 0).numpy(), layout)
-    canvas = decoder.start_plan("extended", plan, None, SERVED, seed, known)
+    known = picture.permute(1, 2, 0).numpy()
+    canvas = decoder.start_plan("extended", plan, None, SERVED, seed, Given(known, layout))
     draw_phases(decoder, canvas)
     whole = np.zeros((plan.grid.height, plan.grid.width, 3), np.uint8)
     patches = list(plan.grid)
@@ -93,8 +113,8 @@ def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
         whole[box.top : box.bottom, box.left : box.right] = to_uint8(pixels).permute(1, 2, 0).cpu().numpy()
     left, top = layout.origin
     seen = whole[top : top + layout.height, left : left + layout.width]
-    kept = known.keep(seen, 0, Box(0, 0, layout.width, layout.height))
-    return torch.from_numpy(kept).permute(2, 0, 1), given
+    seen[e : e + height, e : e + width] = known
+    return torch.from_numpy(seen).permute(2, 0, 1), given
 
 
 def draw_phases(decoder: PatchDecoder, canvas: Canvas) -> None:
