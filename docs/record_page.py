@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-PROMPT, SEED = "snowy mountains at sunset with a lake", 0
+PROMPT, SEED = "alpine mountains on a bright morning with firs and a lake", 1
 WINDOW = {"width": 1200, "height": 820}
 SHOWN_WIDTH = 800  # px of the film
 TICK_MS, LAST_MS = 250, 3000
