@@ -131,6 +131,22 @@ def pages(decoder: PatchDecoder, canvas: Canvas, patches: Iterable[Patch] | None
 
 
 @native_only
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 6, 7, 9, 13, 17])
+def test_any_number_of_rows_leaves_the_states_of_each_alone(model: Model, rows: int) -> None:
+    """Rows are multiplied in blocks, whose heights depend on how many there are."""
+    decoder = PatchDecoder(model, slots=rows, step="native")
+    grid, patches = Grid(1, 1, 2, model.config.patch_px), [Patch(0, 0, 0), Patch(0, 0, 1)]
+    kept = []
+    for together in (1, rows):
+        canvases = [decoder.start(f"{together} {n}", grid, "zeta", PROMPT, Sampling(), n) for n in range(rows)]
+        for patch in patches:
+            for first in range(0, rows, together):
+                decoder.decode([(canvas, patch) for canvas in canvases[first : first + together]])
+        kept.append(torch.stack([pages(decoder, canvas) for canvas in canvases]))
+    assert torch.equal(*kept)
+
+
+@native_only
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_known_tokens_leave_the_states_that_drawing_them_left(model: Model, share: float) -> None:
     """Some known take the steps, all known take one pass."""

@@ -187,13 +187,13 @@ def test_a_browser_without_h264_shows_the_frames_one_by_one_and_says_so(page: Pa
     places = {page.locator("#film-place").inner_text() for _ in range(40) if not page.wait_for_timeout(40)}
     assert len(places) >= 3, "it plays"
     leaf(page, 4)
-    page.wait_for_function("!document.querySelector('#film-bar').dataset.playing.includes('true')")
+    page.wait_for_function("() => !document.querySelector('#film-bar').dataset.playing.includes('true')")
     gateway.hold_after = None
     has_status(page, "succeeded")
     plays_on(page, "FrameScreen", frames)
     leaf(page, 12)
     comes_to_show(page, gateway.jobs["job-1"].frame(12))
-    page.wait_for_function("window.held <= 8")
+    page.wait_for_function("() => window.held <= 8")
     page.click("#film-play")
     while set(gateway.frames_sent) != set(range(frames)):  # as long as the test may take
         page.wait_for_timeout(100)

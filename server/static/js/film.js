@@ -56,7 +56,7 @@ export class FilmPlayer {
     this.#made = frames;
     if (frames > 0 && !this.#screen) this.#open();
     this.#screen?.made(frames);
-    this.#draw();
+    this.#changed(); // there may be enough to play now
   }
 
   /** Nothing more will come; `whole` says that the film is finished. */

@@ -22,6 +22,7 @@ const PROMPT_HINTS = {
   animation: "Words are optional. “Panning right”, “a still camera” or “time-lapse” say what moves.",
 };
 const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 4 };
+const FILM_KNOBS = { ...KNOBS, cfg_scale: 2 }; // with more, frames drift apart
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
@@ -36,6 +37,7 @@ export class Desk {
     this.outpainting = outpainting;
     this.onSubmit = onSubmit;
     this.models = [];
+    this.usual = KNOBS; // of what is asked for
     this.countdown = 0;
     this.fields = new PictureFields(outpainting);
     this.planner = new Planner({
@@ -119,7 +121,8 @@ export class Desk {
     byId("n").value = "1";
     byId("seed").value = seed ?? "";
     byId("order").value = orderToAsk(order);
-    for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? KNOBS[name];
+    this.usual = isFilm(record) ? FILM_KNOBS : KNOBS;
+    for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? this.usual[name];
     if (this.modelNamed(model)) byId("model").value = model;
     this.clearErrors();
     if (picture) this.outpainting.take(picture, outpaintingOf(record) ?? {});
@@ -303,7 +306,7 @@ export class Desk {
       byId("seed").removeAttribute("aria-invalid");
     });
     byId("defaults").addEventListener("click", () => {
-      for (const [name, value] of Object.entries(KNOBS)) byId(name).value = value;
+      for (const [name, value] of Object.entries(this.usual)) byId(name).value = value;
       byId("order").value = "auto";
       this.#refresh();
     });
@@ -321,8 +324,11 @@ export class Desk {
     byId("film-fields").hidden = !this.wantsFilm;
     byId("film-length").textContent = this.#filmWords();
     byId("prompt-hint").textContent = PROMPT_HINTS[this.wantsFilm ? (picture ? "animation" : "film") : "picture"];
+    const before = this.usual;
+    this.usual = this.wantsFilm ? FILM_KNOBS : KNOBS;
     const changed = [];
-    for (const [name, usual] of Object.entries(KNOBS)) {
+    for (const [name, usual] of Object.entries(this.usual)) {
+      if (Number(byId(name).value) === before[name]) byId(name).value = usual; // what was left alone goes along
       const value = Number(byId(name).value);
       byId(`${name}-value`).textContent = String(value);
       if (value !== usual) changed.push(`${name === "cfg_scale" ? "guidance" : name.replace("_", "-")} ${value}`);
