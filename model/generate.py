@@ -370,3 +370,19 @@ def continue_canvas(decoder: PatchDecoder, canvas: Canvas) -> Iterator[Generated
                     decoder.remove(canvas, nearby)
             if waiting[patch] == 0:
                 decoder.remove(canvas, patch)
+
+
+def draw_phases(decoder: PatchDecoder, canvas: Canvas) -> None:
+    """All phases of a canvas's plan, one patch after another; what exists before a phase is replayed in its order.
+
+    The pool must have a page of each branch for every patch.
+    """
+    for number, phase in enumerate(canvas.plan.phases):
+        canvas.phase = number
+        for walked, patch in canvas.plan.sequence():
+            if walked is phase and canvas.plan.exists_before(number, patch):
+                decoder.prefill([(canvas, patch, decoder.tokens(canvas, patch))])
+            elif walked is phase:
+                decoder.decode([(canvas, patch)])
+        for patch in canvas.grid:
+            decoder.remove(canvas, patch)

@@ -7,7 +7,7 @@ import torch
 from canvas.controller import Layout, choose_orders, lay_out, plan_task
 from canvas.grid import Box, Patch
 from canvas.order import ORDERS
-from model.generate import Canvas, Model, PatchDecoder
+from model.generate import Canvas, Model, PatchDecoder, draw_phases
 from model.known import known_tokens, meet, window
 from model.pixels import final_pixels
 from model.sampling import Sampling
@@ -35,25 +35,12 @@ def started(decoder: PatchDecoder, layout: Layout, known: Noise) -> Canvas:
     return decoder.start_plan("job", plan, "snowy lake", SAMPLING, 3, known)
 
 
-def drawn(decoder: PatchDecoder, canvas: Canvas) -> None:
-    """All phases, one patch at a time."""
-    for number, phase in enumerate(canvas.plan.phases):
-        canvas.phase = number
-        for walked, patch in canvas.plan.sequence():
-            if walked is phase and canvas.plan.exists_before(number, patch):
-                decoder.prefill([(canvas, patch, decoder.tokens(canvas, patch))])
-            elif walked is phase:
-                decoder.decode([(canvas, patch)])
-        for key in list(decoder.pool._pages):
-            decoder.pool.remove(key)
-
-
 def test_tokens_inside_the_known_pixels_stay_and_the_others_are_drawn(model: Model) -> None:
     """32-pixel patches of 8-pixel tokens; 70x50 pixels are given, 45 added on the left and 30 at the bottom."""
     layout = lay_out(115, 80, model.config.patch_px, Box(45, 0, 115, 50))
     known, decoder = Noise(layout.known), PatchDecoder(model)
     canvas = started(decoder, layout, known)
-    drawn(decoder, canvas)
+    draw_phases(decoder, canvas)
     assert canvas.done | canvas.plan.given == set(canvas.grid)
     fixed_tokens = 0
     for patch in canvas.grid:
@@ -138,7 +125,7 @@ def test_pixels_far_from_known_ones_are_rendered_as_ever(model: Model) -> None:
     layout = lay_out(4 * px, px, px, Box(0, 0, px, px))
     decoder = PatchDecoder(model)
     canvas = started(decoder, layout, Noise(layout.known))
-    drawn(decoder, canvas)
+    draw_phases(decoder, canvas)
     far, near = Patch(0, 0, 3), Patch(0, 0, 1)
     with_known = final_pixels(decoder, canvas, [far, near])
     canvas.known = None

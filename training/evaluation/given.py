@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from canvas.controller import Layout, choose_orders, lay_out, plan_task
 from canvas.grid import Box, Extent
-from model.generate import Canvas, Model, PatchDecoder
+from model.generate import Model, PatchDecoder, draw_phases
 from model.known import meet
 from model.pixels import final_pixels
 from model.tokenizer import Tokenizer, guide_from
@@ -115,19 +115,6 @@ def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
     seen = whole[top : top + layout.height, left : left + layout.width]
     seen[e : e + height, e : e + width] = known
     return torch.from_numpy(seen).permute(2, 0, 1), given
-
-
-def draw_phases(decoder: PatchDecoder, canvas: Canvas) -> None:
-    """All phases of a canvas's plan, one patch after another."""
-    for number, phase in enumerate(canvas.plan.phases):
-        canvas.phase = number
-        for walked, patch in canvas.plan.sequence():
-            if walked is phase and canvas.plan.exists_before(number, patch):
-                decoder.prefill([(canvas, patch, decoder.tokens(canvas, patch))])
-            elif walked is phase:
-                decoder.decode([(canvas, patch)])
-        for patch in canvas.grid:
-            decoder.remove(canvas, patch)
 
 
 def border_step(picture: Tensor, given: Box) -> float:
