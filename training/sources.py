@@ -131,8 +131,9 @@ class TokenSource:
     def next(self) -> TokenBatch:
         """A batch of about `patches` patches: lone ones of many earlier pictures, an earlier batch again, or fresh."""
         rng = self._random
-        if len(self._kept) >= 16 and rng.random() < self._lone:
-            return self.lone_patches()
+        stills = [batch for batch in self._kept if batch.frames == 1]
+        if len(stills) >= 16 and rng.random() < self._lone:
+            return self._lone_patches(stills)
         if len(self._kept) >= 16 and rng.random() < self._reuse:
             return rng.choice(self._kept)
         from_pictures = rng.random() < self._pictures_share
@@ -143,12 +144,11 @@ class TokenSource:
         self._kept.append(batch)
         return batch
 
-    def lone_patches(self) -> TokenBatch:
+    def _lone_patches(self, stills: Sequence[TokenBatch]) -> TokenBatch:
         """One patch of each of many earlier pictures, without its neighbours: as many captions as patches, where a
         batch of whole pictures has two to five.
         """
         rng, m = self._random, self._config.transformer.patch_tokens
-        stills = [batch for batch in self._kept if batch.frames == 1]
         tokens, places, shows = [], [], []
         for batch in rng.choices(stills, k=self._patches):
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))

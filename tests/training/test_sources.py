@@ -85,14 +85,14 @@ def test_own_pictures_are_cut_with_their_places_and_called_photographs(tokenizer
 
 def test_lone_patches_come_from_many_pictures_each_with_its_own_place_and_words(tokenizer: Tokenizer) -> None:
     made = source(tokenizer, patches=12, lone=1.0)
-    windows = [Window(1.0, 3, 4, 6, 8)] * 15 + [Window(1.0, 2, 2, 2, 2, frames=2)]
+    windows = [Window(1.0, 3, 4, 6, 8)] * 16 + [Window(1.0, 2, 2, 2, 2, frames=2)]
     whole = [made.render(window, seed) for seed, window in enumerate(windows)]
     made._kept.extend(whole)
     batch = made.next()
     assert batch.tokens.shape == (12, 1, 4, 4)
     assert batch.place.shape == (12, 1, 4)
     pictures: dict[tuple[tuple[int, ...], tuple[float, ...]], list[object]] = {}
-    for one in whole[:15]:
+    for one in whole[:16]:
         for tokens, places, shown in zip(one.tokens[:, 0], one.place, one.shows, strict=True):
             for number, place in enumerate(places):
                 row, column = divmod(number, one.columns)
