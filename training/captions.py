@@ -5,6 +5,7 @@ from typing import Protocol
 
 from training import caption_words as tables
 from training.attributes import Attributes
+from training.wide_words import wide_phrase
 
 
 class _HasAttributes(Protocol):
@@ -19,8 +20,8 @@ def _listed(things: Sequence[str]) -> str:
 class _Voice:
     """Draws the words of one caption. `told` are the fields that this caption mentions."""
 
-    def __init__(self, attributes: Attributes, rng: random.Random) -> None:
-        self.a, self.rng = attributes, rng
+    def __init__(self, attributes: Attributes, rng: random.Random, wide: float = 0.0) -> None:
+        self.a, self.rng, self.wide = attributes, rng, wide
         shown = [
             field
             for field, silent in (
@@ -39,8 +40,24 @@ class _Voice:
     def of(self, table: dict[str, tuple[str, ...]], field: str) -> str:
         return self.rng.choice(table[getattr(self.a, field)])
 
+    def far(self) -> bool:
+        """Whether the next phrase comes from the wide words."""
+        return self.wide > 0 and self.rng.random() < self.wide
+
+    def phrase(self, table: dict[str, tuple[str, ...]], field: str) -> str:
+        return wide_phrase(field, getattr(self.a, field), self.rng) if self.far() else self.of(table, field)
+
+    def wide_noun(self) -> str:
+        """The terrain in wide words, which take no adjectives: 'the Eiger under deep snow'."""
+        noun = wide_phrase("terrain", self.a.terrain, self.rng)
+        covers = [wide_phrase(f, getattr(self.a, f), self.rng) for f in ("snow", "mist") if f in self.told]
+        self.told -= {"snow", "mist"}
+        return " ".join((noun, *covers))
+
     def noun(self) -> str:
         """The terrain with its adjectives: 'snowy mountains', 'a misty forest'."""
+        if self.far():
+            return self.wide_noun()
         nouns = tables.TERRAIN[self.a.terrain]
         if self.a.terrain == "forest" and "trees" in self.told:
             nouns = tables.KIND_OF_FOREST[self.a.trees]
@@ -70,10 +87,10 @@ class _Voice:
     def companions(self) -> list[str]:
         """What else there is, as nouns, in a random order."""
         things = [
-            *self.told_as("water", lambda: self.of(tables.WATER, "water")),
-            *self.told_as("trees", lambda: self.of(tables.TREES, "trees")),
-            *self.told_as("celestial", lambda: self.of(tables.CELESTIAL, "celestial")),
-            *self.told_as("clouds", lambda: self.of(tables.CLOUDS, "clouds")),
+            *self.told_as("water", lambda: self.phrase(tables.WATER, "water")),
+            *self.told_as("trees", lambda: self.phrase(tables.TREES, "trees")),
+            *self.told_as("celestial", lambda: self.phrase(tables.CELESTIAL, "celestial")),
+            *self.told_as("clouds", lambda: self.phrase(tables.CLOUDS, "clouds")),
             *self.told_as("mist", lambda: self.rng.choice(tables.MIST)),
         ]
         self.rng.shuffle(things)
@@ -81,8 +98,8 @@ class _Voice:
 
     def when(self) -> list[str]:
         moments = [
-            *self.told_as("time_of_day", lambda: self.of(tables.TIME, "time_of_day")),
-            *self.told_as("season", lambda: self.of(tables.SEASON, "season")),
+            *self.told_as("time_of_day", lambda: self.phrase(tables.TIME, "time_of_day")),
+            *self.told_as("season", lambda: self.phrase(tables.SEASON, "season")),
         ]
         return moments if self.rng.random() < 0.8 else moments[::-1]
 
@@ -119,7 +136,10 @@ class _Voice:
 
     def tags(self) -> str:
         """'mountains, snow, sunset, lake'."""
-        bare = self.rng.choice([noun for _, noun in tables.TERRAIN[self.a.terrain]])
+        if self.far():
+            bare = wide_phrase("terrain", self.a.terrain, self.rng)
+        else:
+            bare = self.rng.choice([noun for _, noun in tables.TERRAIN[self.a.terrain]])
         tags = [
             *self.told_as("time_of_day", lambda: self.of(tables.TIME_NOUN, "time_of_day")),
             *self.told_as("season", lambda: self.a.season),
@@ -133,13 +153,15 @@ class _Voice:
         return ", ".join(tags)
 
 
-def caption(attributes: Attributes, seed: int) -> str:
+def caption(attributes: Attributes, seed: int, wide: float = 0.0) -> str:
     """Words for the attributes, another choice of words for every seed; true, but not always everything.
+
+    wide: share of the phrases that come from wide_words.py.
 
     From 'dunes' to full sentences and tags; lower or upper case at the start, with or without a full stop.
     """
     rng = random.Random(f"caption {seed}")
-    voice = _Voice(attributes, rng)
+    voice = _Voice(attributes, rng, wide)
     speak = rng.choices((voice.plain, voice.framed, voice.shining, voice.moment, voice.tags), (5, 2, 1.5, 1.5, 2))[0]
     text = speak()
     if speak != voice.tags and rng.random() < 0.08:

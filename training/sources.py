@@ -90,14 +90,14 @@ class TokenBatch:
     def frames(self) -> int:
         return self.tokens.shape[1]
 
-    def prompts(self, seed: int) -> list[str | None]:
-        """One caption for each picture; a scene's has other words for every seed."""
-        return [self._caption(shown, seed + i) for i, shown in enumerate(self.shows)]
+    def prompts(self, seed: int, wide: float = 0.0) -> list[str | None]:
+        """One caption for each picture; a scene's has other words for every seed, `wide` of them wide words."""
+        return [self._caption(shown, seed + i, wide) for i, shown in enumerate(self.shows)]
 
-    def _caption(self, shown: Attributes | str | None, seed: int) -> str | None:
+    def _caption(self, shown: Attributes | str | None, seed: int, wide: float) -> str | None:
         if not isinstance(shown, Attributes):
             return shown
-        text = caption(shown, seed)
+        text = caption(shown, seed, wide)
         return text if self.motion is None else moving(text, self.motion.pan, self.motion.frame_s > 1, seed)
 
 

@@ -52,7 +52,8 @@ class TransformerRecipe:
     text_dropout: float = 0.1
     captions_per_step: int = 32  # for the attribute probe
     probe_weight: float = 0.2
-    text_noise: float = 0.5  # on the sentence encoder's states, in their standard deviations
+    wide_words: float = 0.3  # share of the captions' phrases that come from training/wide_words.py
+    text_noise: float = 1.0  # on the sentence encoder's states, in their standard deviations
     place_dropout: float = 0.1
     # Nearby patches tell nearly all there is to know, so words would hardly be learned: in every other step, this share
     # of the patches has to do without its neighbours.
@@ -238,11 +239,12 @@ def train_transformer(
         batch = source.next()
         order = chooser.choices(config.transformer.orders, recipe.order_shares)[0]
         prompts = [
-            None if chooser.random() < recipe.text_dropout else p for p in batch.prompts(chooser.randrange(2**31))
+            None if chooser.random() < recipe.text_dropout else p
+            for p in batch.prompts(chooser.randrange(2**31), recipe.wide_words)
         ]
         # Words are cheap: the probe reads many more captions than there are pictures in the batch.
         attributes_read = [sample_attributes(chooser) for _ in range(recipe.captions_per_step)]
-        captions = [caption(a, chooser.randrange(2**31)) for a in attributes_read]
+        captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
         context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0

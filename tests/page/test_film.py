@@ -193,7 +193,7 @@ def test_a_browser_without_h264_shows_the_frames_one_by_one_and_says_so(page: Pa
     plays_on(page, "FrameScreen", frames)
     leaf(page, 12)
     comes_to_show(page, gateway.jobs["job-1"].frame(12))
-    page.wait_for_function("() => window.held <= 12")  # six frames of the film, the others of the painting beneath it
+    page.wait_for_function("() => window.held <= 6")  # frames of the film; none of the painting beneath it
     page.click("#film-play")
     while set(gateway.frames_sent) != set(range(frames)):  # as long as the test may take
         page.wait_for_timeout(100)

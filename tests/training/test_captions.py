@@ -5,6 +5,7 @@ from collections.abc import Callable
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption, captions
 from training.scenes import sample_scenes
+from training.wide_words import PATTERNS, wide_phrase
 
 SCENES = [sample_attributes(random.Random(i)) for i in range(1500)]
 
@@ -56,3 +57,23 @@ def test_captions_of_a_batch_are_reproducible_and_one_each() -> None:
     scenes = sample_scenes(5, 3)
     assert captions(scenes, 1) == captions(scenes, 1) != captions(scenes, 2)
     assert len(captions(scenes, 1)) == 5
+
+
+def test_wide_words_say_every_value_in_many_ways_and_none_for_two_values() -> None:
+    rng = random.Random(0)
+    for name, values in ATTRIBUTE_VALUES.items():
+        said = {value: {wide_phrase(name, value, rng) for _ in range(300)} for value in set(values) - {"none"}}
+        for value, phrases in said.items():
+            assert len(phrases) >= 30, value
+            assert not any(mark in phrase for phrase in phrases for mark in "{|};"), value
+            assert all(phrases.isdisjoint(said[other]) for other in said if other != value), value
+    assert {name for name, _ in PATTERNS} == set(ATTRIBUTE_VALUES)
+
+
+def test_wide_captions_tell_what_the_scene_shows_in_other_words() -> None:
+    a = Attributes("night", "mountains", "lake", "none", "clear", "snow", "moon_and_stars", "winter", "none")
+    plain, wide = ({caption(a, seed, share) for seed in range(300)} for share in (0.0, 1.0))
+    vocabulary = {word for text in plain for word in text.lower().replace(",", "").split()}
+    assert sum(not set(text.lower().split()) <= vocabulary for text in wide) > 250
+    assert not any("  " in text or "none" in text or " a a" in text for text in wide)
+    assert caption(a, 5) == caption(a, 5, 0.0) != caption(a, 5, 1.0)

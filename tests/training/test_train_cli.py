@@ -11,6 +11,7 @@ from model.config import PRESETS
 from model.loader import load, save
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from training.checkpoint import load_checkpoint
 from training.cli import train
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
@@ -61,6 +62,22 @@ def test_a_folder_of_pictures_becomes_a_folder_of_weights(pictures: Path, text: 
     assert torch.equal(load(out).transformer.text.sentence.table, load(text).transformer.text.sentence.table)
 
 
+def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
+    pictures: Path, text: Path, tmp_path: Path
+) -> None:
+    common = ("--preset", "nano", "--device", "cpu", "--data", pictures, "--weights", text, "--steps", 1)
+    further = nuwa_train("tokenizer", "--run", tmp_path / "tok", "--batch", 2, "--freeze", "encoder", *common)
+    assert further.exit_code == 0, further.output
+    trained, begun = load_checkpoint(tmp_path / "tok")["model"], load(text, "cpu").tokenizer.state_dict()
+    changed = {name for name, value in trained.items() if not torch.equal(value, begun[name])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
+    further = nuwa_train("transformer", "--run", tmp_path / "tr", "--patches", 4, *common)
+    assert further.exit_code == 0, further.output
+    table = load_checkpoint(tmp_path / "tr")["model"]["transformer.text.sentence.table"]
+    assert torch.equal(table, load(text, "cpu").transformer.text.sentence.table)
+
+
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
@@ -71,6 +88,8 @@ def test_a_folder_of_pictures_becomes_a_folder_of_weights(pictures: Path, text: 
         ("tokenizer", ["--preset", "huge"], "'huge' is none of"),
         ("transformer", ["--tokenizer", "{empty}"], "train it first"),
         ("transformer", ["--schedule", "odd"], "neither canvas nor patch"),
+        ("tokenizer", ["--freeze", "stem"], "'stem' is neither encoder nor decoder"),
+        ("transformer", ["--weights", str(SHIPPED), "--preset", "small"], "is not of preset small"),
         ("plan", ["--preset", "huge"], "'huge' is none of"),
     ],
 )

@@ -69,7 +69,7 @@ class Tower(nn.Module):
         rng, optimizers = random.Random(seed), build_optimizers(self, LR)
         for step in tqdm(range(steps), leave=False):
             scenes = [sample_attributes(rng) for _ in range(recipe.captions_per_step)]
-            captions = [caption(scene, rng.randrange(HELD_OUT_SEEDS)) for scene in scenes]
+            captions = [caption(scene, rng.randrange(HELD_OUT_SEEDS), recipe.wide_words) for scene in scenes]
             self.probe(self.states(captions, recipe.text_noise), scenes).backward()
             for optimizer in optimizers:
                 for group in optimizer.param_groups:

@@ -46,6 +46,7 @@ export class PatchCanvas {
     this.picture += 1;
     this.cells = total / frames;
     this.decoding.clear();
+    for (const { bitmap } of this.fades.values()) bitmap.close();
     this.fades.clear();
     this.drawn.clear();
     this.waiting.clear();
@@ -106,8 +107,10 @@ export class PatchCanvas {
       this.drawn.set(cell, version);
       if (event.image) this.element.dataset.done = this.drawn.size;
       const fading = this.fades.get(cell);
-      if (fading) fading.bitmap = bitmap;
-      else if (fresh && !stillness.matches && !document.hidden) this.#fade(cell, bitmap, event.box);
+      if (fading) {
+        fading.bitmap.close();
+        fading.bitmap = bitmap;
+      } else if (fresh && !stillness.matches && !document.hidden) this.#fade(cell, bitmap, event.box);
       else this.#finish(bitmap, event.box);
     }).catch(() => {}).finally(() => this.decoding.delete(work)); // a patch that is no longer kept leaves what is there
     this.decoding.add(work);
