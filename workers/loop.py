@@ -12,10 +12,9 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from canvas.grid import Patch
 from jobs.broker.base import Broker, Lease, NewEvent
@@ -24,6 +23,7 @@ from jobs.events import JobCanceled, JobEvent, JobFinished
 from jobs.job import Job
 from jobs.store import ResultStore
 from workers.engine import Engine
+from workers.engine_thread import EngineThread
 from workers.errors import EngineFailed, GivenGone, failure
 from workers.film import Film
 from workers.known import KnownPixels, read_given
@@ -36,7 +36,6 @@ log = logging.getLogger("nuwa.worker")
 
 GIVEN_AT_ONCE = 16  # given patches logged in one turn: some 30 ms
 PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
-Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 
@@ -73,7 +72,7 @@ class Worker:
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._patch_seconds: float | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._thread = EngineThread(self.metrics.engine_errors)
         self.metrics.pages.set(engine.pages)
 
     def drain(self) -> None:
@@ -93,8 +92,8 @@ class Worker:
                     await self._broker.announce(self.name, [], ttl_s=0)
         finally:
             for leased in self._leased.values():
-                self._thread.submit(leased.close)
-            self._thread.shutdown(wait=False)
+                self._thread.add(leased.close)
+            self._thread.close()
 
     async def _turn(self) -> None:
         if self._scheduler.has_room:
@@ -155,10 +154,10 @@ class Worker:
         async with self._answering_for(leased):
             if leased.job.given is not None:
                 known = await asyncio.to_thread(self._read_given, leased.job)
-                await self._in_engine(leased.take_known, known)
+                await self._thread.run(leased.take_known, known)
             if leased.job.is_film:
                 leased.film = await asyncio.to_thread(Film, leased.job, self._engine.model, self._store)
-            await self._alone(self._engine.start, leased.job, leased.plan, leased.known)
+            await self._thread.run_twice(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.is_open = True
             log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
@@ -193,7 +192,7 @@ class Worker:
         """Patches with their tokens, by job. If the batch fails, each is tried alone: one job cannot harm another."""
         drawn: dict[str, list[tuple[Patch, bytes]]] = {job_id: [] for job_id, _ in batch.patches}
         try:
-            tokens = await self._in_engine(self._engine.decode, batch.patches)
+            tokens = await self._thread.run(self._engine.decode, batch.patches)
         except Exception:
             self.metrics.engine_errors.inc()
             log.exception("a batch of %d patches failed, trying them one by one", len(batch.patches))
@@ -204,7 +203,7 @@ class Worker:
         for job_id, patch in batch.patches:
             if job_id in drawn:
                 try:
-                    [made] = await self._in_engine(self._engine.decode, [(job_id, patch)])
+                    [made] = await self._thread.run(self._engine.decode, [(job_id, patch)])
                     drawn[job_id].append((patch, made))
                 except Exception as error:
                     del drawn[job_id]
@@ -216,26 +215,30 @@ class Worker:
         self._patch_seconds = round(seconds if old is None else old + PACE * (seconds - old), 4)
 
     async def _record(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], outcome: Outcome) -> None:
-        """Log what a batch made of one job, then do what follows from it."""
-        async with self._answering_for(leased):
-            await self._publish(leased, drawn)
-            await self._refine(leased, outcome.refine.get(leased.id, []))
-            await self._follow(leased, outcome)
+        """Log what a batch made of one job, then do what follows from it.
 
-    async def _publish(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]]) -> None:
-        """Log new patches one by one, in turn: each as soon as it has its first pixels, while the next one gets its."""
-        events = [
-            asyncio.create_task(self._alone(self._paint, leased, patch, tokens, done))
-            for done, (patch, tokens) in enumerate(drawn, start=leased.patches_done + 1)
-        ]
-        try:
-            for event in events:
-                await self._append(leased, [await event])
-                leased.patches_done += 1
-                self.metrics.patches.inc()
-        finally:
-            for event in events:
-                event.cancel()
+        New patches are logged one by one, each as soon as it has its first pixels. While the log is written the engine
+        goes on: with the next patch, after the last one with the final pixels of others.
+        """
+        async with self._answering_for(leased):
+            painting = [
+                asyncio.create_task(self._thread.run_twice(self._paint, leased, patch, tokens, done))
+                for done, (patch, tokens) in enumerate(drawn, start=leased.patches_done + 1)
+            ]
+            refining: list[asyncio.Task[list[NewEvent]]] = []
+            try:
+                for painted in painting:
+                    event = await painted
+                    if painted is painting[-1]:
+                        refining.append(asyncio.create_task(self._refined(leased, outcome.refine.get(leased.id, []))))
+                    await self._append(leased, [event])
+                    leased.patches_done += 1
+                    self.metrics.patches.inc()
+                await self._append(leased, await refining[0])
+            finally:
+                for task in (*painting, *refining):
+                    task.cancel()
+            await self._follow(leased, outcome)
 
     async def _say_given(self, leased: LeasedJob) -> None:
         """Log the next patches of the caller's own pixels: viewers get the whole picture in one way."""
@@ -252,24 +255,23 @@ class Worker:
                 return
             batch, outcome = step
             known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
-            await self._alone(self._engine.prefill, known)
+            await self._thread.run_twice(self._engine.prefill, known)
             self.metrics.replayed.inc(len(known))
             refine = outcome.refine.get(leased.id, [])
             await self._recall(leased, [patch for patch in refine if patch in leased.refined])
-            await self._refine(leased, [patch for patch in refine if patch not in leased.refined])
+            await self._append(leased, await self._refined(leased, [p for p in refine if p not in leased.refined]))
             await self._follow(leased, outcome)
 
     async def _recall(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
         """Put the logged final pixels of these patches into the picture; pixels that are gone are painted again."""
         keys = [(leased.plan.grid.index(patch), True) for patch in patches]
         images = await self._answered(lambda: self._broker.images(leased.id, keys)) if keys else []
-        gone = await self._in_engine(leased.recall, patches, images)
-        await self._alone(self._paint_final, leased, gone)
+        gone = await self._thread.run(leased.recall, patches, images)
+        await self._refined(leased, gone)
 
-    async def _refine(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
-        """Log the final pixels of these patches."""
-        if patches:
-            await self._append(leased, await self._alone(self._paint_final, leased, patches))
+    async def _refined(self, leased: LeasedJob, patches: Sequence[Patch]) -> list[NewEvent]:
+        """The events of these patches' final pixels."""
+        return await self._thread.run_twice(self._paint_final, leased, patches) if patches else []
 
     def _paint(self, leased: LeasedJob, patch: Patch, tokens: bytes, done: int) -> NewEvent:
         """The event of a new patch, the done-th of its job. Runs in the engine's thread; may be repeated."""
@@ -282,15 +284,15 @@ class Worker:
 
     async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
         if leased.id in outcome.remove:
-            await self._alone(self._engine.remove, leased.id, outcome.remove[leased.id])
+            await self._thread.run_twice(self._engine.remove, leased.id, outcome.remove[leased.id])
         if leased.film is not None:
             for frame in outcome.frames.get(leased.id, []):
                 await self._add_frame(leased, frame)
         if leased.id in outcome.entered:
-            await self._alone(self._engine.enter, leased.id, outcome.entered[leased.id])
+            await self._thread.run_twice(self._engine.enter, leased.id, outcome.entered[leased.id])
         if leased.id in outcome.finished:
             leased.is_complete = True
-            await self._in_engine(self._engine.finish, leased.id)
+            await self._thread.run(self._engine.finish, leased.id)
             finishing = self._tasks.create_task(self._finish(leased))  # files take time: other jobs go on
             self._finishing.add(finishing)
             finishing.add_done_callback(self._finishing.discard)
@@ -299,9 +301,9 @@ class Worker:
         """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
         while leased.unsaid and self._leased.get(leased.id) is leased:
             await self._say_given(leased)
-        event = await self._in_engine(leased.add_frame, frame)
+        event = await self._thread.run(leased.add_frame, frame)
         await self._append(leased, [] if event is None else [event])
-        await self._in_engine(self._engine.forget, leased.id, frame)
+        await self._thread.run(self._engine.forget, leased.id, frame)
 
     async def _finish(self, leased: LeasedJob) -> None:
         """Store the result, then say so."""
@@ -354,7 +356,7 @@ class Worker:
         """Append a job's last event and let go of it."""
         if leased.film is not None and not isinstance(event, JobFinished):
             with contextlib.suppress(OSError):
-                await self._in_engine(leased.film.cut)
+                await self._thread.run(leased.film.cut)
         try:
             await self._append(leased, [NewEvent(event)])
         except (LeaseLost, BrokerUnavailable):
@@ -366,9 +368,9 @@ class Worker:
         if self._leased.get(leased.id) is not leased:
             return
         del self._leased[leased.id]
-        self._thread.submit(leased.close)  # after whatever of it is in line there; does not wait for us
+        self._thread.add(leased.close)  # after whatever of it is in line there; does not wait for us
         self._scheduler.drop(leased.id)
-        await self._in_engine(self._engine.finish, leased.id)
+        await self._thread.run(self._engine.finish, leased.id)
         self.metrics.jobs_ended.labels(how).inc()
         log.info("job %s: %s with %d of %d patches", leased.id, how, leased.patches_done, len(leased.plan.grid))
 
@@ -390,20 +392,3 @@ class Worker:
     async def _answered(self, call: Callable[[], Awaitable[Result]]) -> Result:
         """Repeat a broker call until the broker answers. Raises BrokerUnavailable only while leaving."""
         return await answered(call, self._draining, self.metrics.outages)
-
-    async def _in_engine(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
-        """Run in the engine's thread, one call at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
-
-    async def _alone(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
-        """An engine call for one job, repeated once. Raises EngineFailed."""
-        try:
-            return await self._in_engine(call, *args, **kwargs)
-        except Exception:
-            self.metrics.engine_errors.inc()
-            log.exception("an engine call failed, trying it once more")
-        try:
-            return await self._in_engine(call, *args, **kwargs)
-        except Exception as error:
-            self.metrics.engine_errors.inc()
-            raise EngineFailed.because(error) from error
