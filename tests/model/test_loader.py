@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from canvas.grid import Grid
 from model.generate import Model, PatchDecoder, generate
-from model.loader import WeightsError, load, save
+from model.loader import FILES, WeightsError, load, save
 from model.sampling import Sampling
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_weight_is_an_error_naming_it(
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.safetensors", "transformer.safetensors", "words.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_an_error_naming_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=name):

@@ -131,8 +131,7 @@ def test_a_folder_of_weights_gives_the_encoder_as_its_source_does(
     allow(source, monkeypatch)
     state = read_sentence_encoder(source, CONFIG, len(PIECES))
     (tmp_path / "weights").mkdir()
-    prefixed = {f"text.sentence.{name}": value for name, value in state.items()}
-    save_file(prefixed | {"begin": torch.zeros(3)}, tmp_path / "weights" / "transformer.safetensors")
+    save_file(state, tmp_path / "weights" / "sentence.safetensors")
     again = read_sentence_encoder(tmp_path / "weights", CONFIG, len(PIECES))
     assert state.keys() == again.keys()
     assert all(torch.equal(state[name], again[name]) for name in state)
