@@ -28,7 +28,7 @@ MEGABYTE = 1e6
 
 @dataclass
 class Watched:
-    """When each frame was logged, in seconds since the epoch, the worker's memory then, and when the first one played."""
+    """When each frame was logged (seconds since the epoch), the worker's memory then, and when the first one played."""
 
     logged: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)
