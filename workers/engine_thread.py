@@ -45,6 +45,6 @@ class EngineThread:
         """A call after whatever is in line; does not wait for it."""
         self._thread.submit(call)
 
-    def close(self) -> None:
-        """Take no further calls; those in line are still made."""
-        self._thread.shutdown(wait=False)
+    def close(self, wait: bool = False) -> None:
+        """Take no further calls; those in line are still made.  wait: until they are."""
+        self._thread.shutdown(wait=wait)

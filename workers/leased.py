@@ -17,6 +17,7 @@ from jobs.broker.base import LOG_START, Broker, Lease, NewEvent
 from jobs.errors import UnknownModel
 from jobs.events import Fit, FrameEvent, JobResumed, JobStarted, PatchEvent, PatchRefined
 from jobs.job import Job, ModelInfo
+from jobs.store import ResultStore
 from workers.bands import write_png
 from workers.engine import Pixels
 from workers.errors import ModelChanged
@@ -74,6 +75,10 @@ class LeasedJob:
             if image is not None:
                 self.spool.place(patch, decode_webp(image))
         return [patch for patch, image in zip(patches, images, strict=True) if image is None]
+
+    def open_film(self, model: ModelInfo, store: ResultStore) -> None:
+        """Begin the film's files. For close()'s thread, so that close() always comes after it."""
+        self.film = Film(self.job, model, store)
 
     def add_frame(self, frame: int) -> NewEvent | None:
         """A frame all of whose patches are final goes into the film, and out of what is held; None when the log has it.

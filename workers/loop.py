@@ -25,7 +25,6 @@ from jobs.store import ResultStore
 from workers.engine import Engine
 from workers.engine_thread import EngineThread
 from workers.errors import EngineFailed, GivenGone, failure
-from workers.film import Film
 from workers.known import KnownPixels, read_given
 from workers.leased import LeasedJob, Scorer, open_leased
 from workers.metrics import WorkerMetrics
@@ -156,7 +155,7 @@ class Worker:
                 known = await asyncio.to_thread(self._read_given, leased.job)
                 await self._thread.run(leased.take_known, known)
             if leased.job.is_film:
-                leased.film = await asyncio.to_thread(Film, leased.job, self._engine.model, self._store)
+                await self._thread.run(leased.open_film, self._engine.model, self._store)
             await self._thread.run_twice(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.is_open = True

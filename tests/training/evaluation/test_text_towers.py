@@ -26,7 +26,7 @@ def tower(name: str) -> Tower:
 def test_a_tower_learns_what_a_few_captions_show(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lands = ("mountains", "dunes", "forest")
     monkeypatch.setattr(text_towers, "sample_attributes", lambda rng: Attributes(terrain=rng.choice(lands)))
-    monkeypatch.setattr(text_towers, "caption", lambda scene, seed: scene.terrain)
+    monkeypatch.setattr(text_towers, "caption", lambda scene, seed, wide: scene.terrain)
     learner = tower(name)
     learner.learn(12, TransformerRecipe(captions_per_step=6, text_noise=0.0))
     assert [said["terrain"] for said in learner.predict(lands)] == list(lands)
