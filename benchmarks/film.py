@@ -89,6 +89,7 @@ async def _player(http: httpx.AsyncClient, job: str, watched: Watched) -> None:
             if await asyncio.to_thread(_has_frame, come):
                 watched.playable = time.time()
                 return
+    raise RuntimeError("the film ended without a frame to show")
 
 
 def _has_frame(mp4: bytes) -> bool:

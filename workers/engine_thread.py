@@ -28,8 +28,8 @@ class EngineThread:
         """Wait for a call's turn and for its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
-    async def run_twice(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
-        """The same, and once more if it fails. Raises EngineFailed."""
+    async def run_or_retry(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        """The same; a call that fails is made once more. Raises EngineFailed."""
         try:
             return await self.run(call, *args, **kwargs)
         except Exception:

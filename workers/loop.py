@@ -156,7 +156,7 @@ class Worker:
                 await self._thread.run(leased.take_known, known)
             if leased.job.is_film:
                 await self._thread.run(leased.open_film, self._engine.model, self._store)
-            await self._thread.run_twice(self._engine.start, leased.job, leased.plan, leased.known)
+            await self._thread.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
             await self._append(leased, [leased.opening(self._engine.model)])
             leased.is_open = True
             log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
@@ -221,7 +221,7 @@ class Worker:
         """
         async with self._answering_for(leased):
             painting = [
-                asyncio.create_task(self._thread.run_twice(self._paint, leased, patch, tokens, done))
+                asyncio.create_task(self._thread.run_or_retry(self._paint, leased, patch, tokens, done))
                 for done, (patch, tokens) in enumerate(drawn, start=leased.patches_done + 1)
             ]
             refining: list[asyncio.Task[list[NewEvent]]] = []
@@ -254,7 +254,7 @@ class Worker:
                 return
             batch, outcome = step
             known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
-            await self._thread.run_twice(self._engine.prefill, known)
+            await self._thread.run_or_retry(self._engine.prefill, known)
             self.metrics.replayed.inc(len(known))
             refine = outcome.refine.get(leased.id, [])
             await self._recall(leased, [patch for patch in refine if patch in leased.refined])
@@ -270,7 +270,7 @@ class Worker:
 
     async def _refined(self, leased: LeasedJob, patches: Sequence[Patch]) -> list[NewEvent]:
         """The events of these patches' final pixels."""
-        return await self._thread.run_twice(self._paint_final, leased, patches) if patches else []
+        return await self._thread.run_or_retry(self._paint_final, leased, patches) if patches else []
 
     def _paint(self, leased: LeasedJob, patch: Patch, tokens: bytes, done: int) -> NewEvent:
         """The event of a new patch, the done-th of its job. Runs in the engine's thread; may be repeated."""
@@ -283,12 +283,12 @@ class Worker:
 
     async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
         if leased.id in outcome.remove:
-            await self._thread.run_twice(self._engine.remove, leased.id, outcome.remove[leased.id])
+            await self._thread.run_or_retry(self._engine.remove, leased.id, outcome.remove[leased.id])
         if leased.film is not None:
             for frame in outcome.frames.get(leased.id, []):
                 await self._add_frame(leased, frame)
         if leased.id in outcome.entered:
-            await self._thread.run_twice(self._engine.enter, leased.id, outcome.entered[leased.id])
+            await self._thread.run_or_retry(self._engine.enter, leased.id, outcome.entered[leased.id])
         if leased.id in outcome.finished:
             leased.is_complete = True
             await self._thread.run(self._engine.finish, leased.id)
