@@ -11,6 +11,9 @@ The worker notes its calls (traced_worker.py), the viewer when events are in han
     rest     everything else
 
 A patch reaches the viewer from its last token, from its pixels (a finished patch), and from when it is published.
+
+What gateway and Redis take is the whole of it: the same worker draws the same pictures in turn without them, its broker
+in its own memory and nobody watching (bare_worker.py).
 """
 
 import asyncio
@@ -18,6 +21,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from benchmarks.bare_worker import BareWorker, bare_worker
 from benchmarks.measure import percentile
 from benchmarks.models import SHIPPED
 from benchmarks.parts import Bench
@@ -42,28 +46,34 @@ def measure(bench: Bench) -> None:
     bench.total(pictures + 1)
     with tempfile.TemporaryDirectory(prefix="nuwa-spans-") as folder:
         spans = Path(folder) / "spans"
-        with served(SHIPPED, spans) as service:
-            asyncio.run(_pictures(bench, service, 1, width, height))  # nothing is cold from here on
+        with served(SHIPPED, spans) as service, bare_worker(width, height) as bare:
+            asyncio.run(_pictures(bench, service, bare, 1, width, height))  # nothing is cold from here on
             before = _processor_seconds(service)
-            seen = asyncio.run(_pictures(bench, service, pictures, width, height))
+            seen, alone = asyncio.run(_pictures(bench, service, bare, pictures, width, height))
             after = _processor_seconds(service)
             for name in ("gateway", "worker", "redis"):
                 bench.row(f"memory_{name}", peak_bytes(getattr(service, name)) / MEGABYTE, "MB", "lower")
         noted = [span for span in read_spans(spans) if span.start >= seen[0].asked]
     _waiting(bench, seen)
     _stages(bench, seen, noted)
+    taken = statistics.median(1 - bare / one.seconds for one, bare in zip(seen, alone, strict=True))
+    bench.row("gateway_and_redis", taken, "of the patch rate", "lower", GOAL_SHARE)
     _latencies(bench, seen, noted)
     used = {name: after[name] - before[name] for name in before}
     bench.row("processor_gateway_and_redis", (used["gateway"] + used["redis"]) / sum(used.values()), "of all", "lower")
 
 
-async def _pictures(bench: Bench, service: Served, count: int, width: int, height: int) -> list[Seen]:
-    seen = []
+async def _pictures(
+    bench: Bench, service: Served, bare: BareWorker, count: int, width: int, height: int
+) -> tuple[list[Seen], list[float]]:
+    """What a viewer sees of each picture, and the seconds that it takes a bare worker; in turn."""
+    seen, alone = [], []
     async with client(service.url) as http:
         for seed in range(count):
             seen.append(await watch(http, width, height, seed))
+            alone.append(await asyncio.to_thread(bare.seconds, seed))
             bench.step()
-    return seen
+    return seen, alone
 
 
 def _processor_seconds(service: Served) -> dict[str, float]:
@@ -100,8 +110,6 @@ def _stages(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:
     seconds = {stage: sum(taken[stage] for taken in pictures) for stage in ("queue", *STAGES, "sse", "rest")}
     for stage, taken in seconds.items():
         bench.row(f"share_{stage}", taken / sum(one.seconds for one in seen), "of a picture's time", "lower")
-    drawing = sum(seconds[stage] for stage in STAGES)
-    bench.row("gateway_and_redis", seconds["redis"] / drawing, "of the patch rate", "lower", GOAL_SHARE)
 
 
 def _latencies(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from benchmarks.bare_worker import bare_worker
 from benchmarks.models import SHIPPED
 from benchmarks.served import peak_bytes, served
 from benchmarks.service import STAGES, _latencies, stage_seconds
@@ -107,3 +108,13 @@ def test_a_picture_goes_through_all_processes_and_every_stage_is_noted(tmp_path)
 def test_a_service_that_cannot_start_says_what_its_processes_said(tmp_path):
     with pytest.raises(RuntimeError, match="NUWA_SLOTS"), served(tmp_path, slots=0):
         pass
+
+
+def test_a_bare_worker_draws_picture_after_picture_and_its_end_is_noticed():
+    with bare_worker(64, 64) as bare:
+        assert bare.seconds(1) > 0
+        assert bare.seconds(1) > 0, "the same seed again"
+        bare.process.kill()
+        bare.process.wait()
+        with pytest.raises(RuntimeError, match="the bare worker ended with -9"):
+            bare.said()
