@@ -45,7 +45,7 @@ class TransformerConfig:
     extent: tuple[int, int, int] = (1, 1, 1)  # frames, rows, columns (paper.md 1.4)
     orders: tuple[str, ...] = ("zeta", "omega", "zeta_star", "omega_star")  # index = row of the order embedding
     sentence_width: int = 384  # of the frozen sentence encoder: all-MiniLM-L6-v2's shape
-    sentence_depth: int = 6
+    sentence_depth: int = 4  # of its six: the last two know no more of the words of prompts (docs/training.md)
     sentence_heads: int = 12
     text_tokens: int = 32  # S: longer prompts are cut
     text_depth: int = 2  # trained layers on top

@@ -1,7 +1,7 @@
 """A prompt becomes text states [B, S, D]: the states of a frozen sentence encoder, and a small trained tower on top.
 
-The encoder is all-MiniLM-L6-v2 in 8 bits (training/sentence.py), so that words no training caption uses still have
-neighbours that training captions do use.
+The encoder is the first four layers of all-MiniLM-L6-v2 in 8 bits (training/sentence.py), so that words no training
+caption uses still have neighbours that training captions do use.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class SentenceLayer(nn.Module):
 
 
 class SentenceEncoder(nn.Module):
-    """Word-piece ids -> the last states of a frozen BERT, of which only the matrices are kept in 8 bits."""
+    """Word-piece ids -> the states of a frozen BERT after `depth` layers; only its matrices are kept in 8 bits."""
 
     def __init__(self, width: int, depth: int, heads: int, vocabulary: int, length: int) -> None:
         super().__init__()

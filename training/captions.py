@@ -1,10 +1,11 @@
 # Natural words for what a landscape shows, in many voices: terse, full sentences, tags, and partial mentions.
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from training import caption_words as tables
-from training.attributes import Attributes
+from training.attributes import ATTRIBUTE_VALUES, Attributes
 from training.wide_words import wide_phrase
 
 
@@ -176,6 +177,19 @@ def caption(attributes: Attributes, seed: int, wide: float = 0.0) -> str:
 def told(attributes: Attributes, seed: int) -> set[str]:
     """The attributes that caption() mentions for this seed; the terrain is always among them."""
     return _Voice(attributes, random.Random(f"caption {seed}")).told | {"terrain"}
+
+
+def true_and_false(attributes: Attributes, seed: int, wide: float = 0.0) -> tuple[str, str]:
+    """A caption, and one in the same voice that says one thing which is not so: another season, a lake that is not."""
+    rng = random.Random(f"false {seed}")
+    while True:
+        name = rng.choice(list(ATTRIBUTE_VALUES))
+        said = replace(attributes, **{name: rng.choice(ATTRIBUTE_VALUES[name])})
+        if said.terrain == "sea":
+            said = replace(said, water="sea")
+        voice = rng.randrange(2**31)
+        if said != attributes and name in told(said, voice):
+            return caption(attributes, voice, wide), caption(said, voice, wide)
 
 
 def captions(scenes: _HasAttributes, seed: int) -> list[str]:

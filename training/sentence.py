@@ -45,6 +45,8 @@ def check_sha256(file: Path, expected: str) -> None:
 def read_sentence_encoder(folder: Path, config: TransformerConfig, vocabulary: int) -> dict[str, Tensor]:
     """The state of a SentenceEncoder, from a folder of weights or from that of all-MiniLM-L6-v2.
 
+    Layers beyond config.sentence_depth are left out.
+
     Raises FileNotFoundError when the folder holds neither, ValueError when it is another encoder or of another shape.
     """
     if (folder / SENTENCE).exists():
@@ -60,7 +62,7 @@ def read_sentence_encoder(folder: Path, config: TransformerConfig, vocabulary: i
         if name not in ("centre", "spread") and (name not in state or state[name].shape != wanted[name].shape):
             raise ValueError(f"the sentence encoder in {folder} does not fit: {name}")
     encoder.load_state_dict(state, strict=False)
-    if "centre" not in state:
+    if set(state) != set(wanted):  # not yet centred, or on the states of a later layer
         centre(encoder, WordPieces(words_file(folder), config.text_tokens))
     return encoder.state_dict()
 
@@ -93,6 +95,8 @@ def centre(encoder: SentenceEncoder, words: WordPieces) -> None:
     """Set what the encoder's states are centred and scaled by: those of the words of captions."""
     rng = random.Random(0)
     ids = words([caption(sample_attributes(rng), rng.randrange(2**31)) for _ in range(CENTRED_ON)])
+    encoder.centre.zero_()
+    encoder.spread.fill_(1)
     states = encoder(ids)[ids >= 0]
     encoder.centre.copy_(states.mean(0))
     encoder.spread.copy_((states - encoder.centre).square().mean().sqrt())

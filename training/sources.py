@@ -12,7 +12,7 @@ from torch import Tensor
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
 from training.attributes import Attributes
-from training.captions import caption, moving, photographed
+from training.captions import caption, moving, photographed, true_and_false
 from training.datasets import HELD_OUT_SEEDS, to_float
 from training.scenes import render, sample_scenes
 
@@ -90,14 +90,34 @@ class TokenBatch:
     def frames(self) -> int:
         return self.tokens.shape[1]
 
+    @property
+    def scenes(self) -> bool:
+        """Whether every picture is one, so that it is known what it shows and what not."""
+        return all(isinstance(shown, Attributes) for shown in self.shows)
+
     def prompts(self, seed: int, wide: float = 0.0) -> list[str | None]:
         """One caption for each picture; a scene's has other words for every seed, `wide` of them wide words."""
         return [self._caption(shown, seed + i, wide) for i, shown in enumerate(self.shows)]
 
+    def true_and_false(self, seed: int, wide: float = 0.0) -> tuple[list[str], list[str]]:
+        """Two captions for each scene, of which the second says one thing that is not so.
+
+        Raises ValueError for pictures that are not scenes: what they do not show is not known.
+        """
+        true, false = [], []
+        for i, shown in enumerate(self.shows):
+            if not isinstance(shown, Attributes):
+                raise ValueError("what pictures do not show is known of scenes only")
+            for texts, text in zip((true, false), true_and_false(shown, seed + i, wide), strict=True):
+                texts.append(self._moving(text, seed + i))
+        return true, false
+
     def _caption(self, shown: Attributes | str | None, seed: int, wide: float) -> str | None:
         if not isinstance(shown, Attributes):
             return shown
-        text = caption(shown, seed, wide)
+        return self._moving(caption(shown, seed, wide), seed)
+
+    def _moving(self, text: str, seed: int) -> str:
         return text if self.motion is None else moving(text, self.motion.pan, self.motion.frame_s > 1, seed)
 
 

@@ -62,6 +62,9 @@ class TransformerRecipe:
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
     lone: float = 0.25
+    # Share of the steps with scenes that also learn to tell true captions from false ones, and the weight of that.
+    contrast: float = 0.5
+    contrast_weight: float = 0.1
     schedule: str = "canvas"
 
 
@@ -132,6 +135,7 @@ class CanvasLoss:
         context_dropout: float = 0.0,
         text_noise: float = 0.0,
     ) -> Tensor:
+        """-> [B], of each picture."""
         patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
         index, corners = self.table(batch_grid(batch), order)
@@ -141,7 +145,22 @@ class CanvasLoss:
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
             logits = self.transformer(patches, ids, order, index, corners, place, text_noise)
-        return F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten())
+        losses = F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten(), reduction="none")
+        return losses.unflatten(0, (len(patches), -1)).mean(1)
+
+    def contrast(
+        self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float
+    ) -> tuple[Tensor, Tensor]:
+        """Loss with true captions in nats a token, and how badly true ones are told from false ones, in nats a patch.
+
+        The latter is the log-loss of asking which of two captions a picture was drawn to, answered by Bayes' rule with
+        the model's own likelihoods: what a picture's tokens have in common whatever is said falls out of the gradient,
+        which the likelihood alone consists of for the most part.
+        """
+        true, false = batch.true_and_false(seed, wide)
+        nats, otherwise = (self(batch, order, texts, text_noise=text_noise) for texts in (true, false))
+        tokens, patches = batch.tokens[0].numel(), len(batch_grid(batch))
+        return nats.mean(), F.softplus((nats - otherwise) * tokens).mean() / patches
 
     def render_and_optimise(
         self, batch: TokenBatch, order: str, prompts: Sequence[str | None], trainer: Trainer
@@ -247,24 +266,34 @@ def train_transformer(
         captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
-        context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
-        known_place = chooser.random() >= recipe.place_dropout
-        tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, recipe.text_noise)
         state = transformer.text(words(captions).to(device), recipe.text_noise)[0][:, 0]
         attributes = probe(state, attributes_read)
-        figures = {"tokens": float(tokens.detach()), "attributes": float(attributes.detach())}
-        return tokens + recipe.probe_weight * attributes, figures
+        value, figures = recipe.probe_weight * attributes, {"attributes": float(attributes.detach())}
+        if batch.scenes and chooser.random() < recipe.contrast:
+            wide, noise = recipe.wide_words, recipe.text_noise
+            tokens, contrast = canvas_loss.contrast(batch, order, chooser.randrange(2**31), wide, noise)
+            value = value + recipe.contrast_weight * contrast
+            figures["contrast"] = float(contrast.detach())
+        else:
+            context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
+            known_place = chooser.random() >= recipe.place_dropout
+            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, recipe.text_noise).mean()
+        figures["tokens"] = float(tokens.detach())
+        return tokens + value, figures
 
     def evaluate() -> dict[str, float]:
         first = config.transformer.orders[0]
 
         def mean(batches: Sequence[TokenBatch], order: str, told: bool = True) -> float:
             values = [canvas_loss(b, order, b.prompts(7) if told else [None] * len(b.shows)) for b in batches]
-            return float(torch.stack(values).mean())
+            return float(torch.cat(values).mean())
 
         figures = {f"held_out_{order}": mean(stills, order) for order in config.transformer.orders[:2]}
         figures["held_out_no_text"] = mean(stills, first, told=False)
         figures |= {f"held_out_{name}": mean([batch], first) for name, batch in special.items()}
+        figures["held_out_contrast"] = float(
+            torch.stack([canvas_loss.contrast(b, first, 7, 0.0, 0.0)[1] for b in stills]).mean()
+        )
         return figures
 
     def sample(path: Path) -> None:

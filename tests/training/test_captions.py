@@ -1,9 +1,10 @@
 # Captions: varied, and true to the attributes.
 import random
+from collections import Counter
 from collections.abc import Callable
 
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
-from training.captions import caption, captions
+from training.captions import caption, captions, true_and_false
 from training.scenes import sample_scenes
 from training.wide_words import PATTERNS, wide_phrase
 
@@ -30,6 +31,22 @@ def test_every_value_of_every_attribute_is_mentioned_often(read_caption: Reader)
 
 def test_every_caption_names_the_terrain(read_caption: Reader) -> None:
     assert all("terrain" in read_caption(caption(a, i)) for i, a in enumerate(SCENES))
+
+
+def test_a_false_caption_says_one_thing_that_is_not_so(read_caption: Reader) -> None:
+    wrong: Counter[str] = Counter()
+    for i, a in enumerate(SCENES[:1000]):
+        true, false = true_and_false(a, i)
+        assert (true, false) == true_and_false(a, i)
+        for name, values in read_caption(true).items():
+            assert getattr(a, name) in values or (name == "water" and a.terrain == "sea"), (true, a)
+        if a.terrain == "sea":
+            continue  # its words are those of water too
+        said = {n for n, values in read_caption(false).items() if getattr(a, n) not in values}
+        assert len(said) <= 1 or said <= {"terrain", "water", "trees"}, (true, false, a)
+        wrong.update(said or {"neither"})
+    assert wrong["neither"] < 5, "'the moon and stars' may be a crescent's, too"
+    assert all(wrong[name] > 30 for name in ATTRIBUTE_VALUES), wrong
 
 
 def test_captions_vary_in_words_length_and_manner() -> None:

@@ -1,5 +1,6 @@
 """The train loops learn, stop on time, and go on where they stopped."""
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,18 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from model.config import PRESETS
-from model.text import TextEncoder
+from model.text import TextEncoder, WordPieces
 from model.tokenizer import Tokenizer
-from model.transformer import VOCABULARY
+from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings, Trainer
 from training.optimizer import Muon, build_optimizers, orthogonalise
-from training.sources import Window
+from training.sources import TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
-from training.transformer import TransformerRecipe, train_transformer
+from training.transformer import CanvasLoss, TransformerRecipe, train_transformer
 
 CPU = torch.device("cpu")
 NANO = PRESETS["nano"]
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
 
 
 def settings(folder: Path, steps: int, **changes: object) -> RunSettings:
@@ -80,16 +82,21 @@ def test_a_spent_budget_stops_the_run_at_once(tmp_path: Path) -> None:
     assert trainer.step == 0
 
 
-@pytest.mark.parametrize("schedule", ["canvas", "patch"])
-def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedule: str) -> None:
+@pytest.fixture
+def words_file(tmp_path: Path) -> Path:
     words = WordPieceTokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     words.save(str(tmp_path / "words.json"))
+    return tmp_path / "words.json"
+
+
+@pytest.mark.parametrize("schedule", ["canvas", "patch"])
+def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, words_file: Path, schedule: str) -> None:
     sentence = TextEncoder(NANO.transformer, VOCABULARY).sentence.state_dict()
     windows = (Window(0.7, 2, 2, 2, 2), Window(0.3, 2, 2, 2, 2, frames=2))
     recipe = TransformerRecipe(windows=windows, patches_per_step=16, schedule=schedule)
     run = settings(tmp_path / "run", 8 if schedule == "patch" else 30, ema=0.5, lr=5e-3)
-    train_transformer(NANO, Tokenizer(NANO.tokenizer), sentence, tmp_path / "words.json", run, recipe, CPU)
+    train_transformer(NANO, Tokenizer(NANO.tokenizer), sentence, words_file, run, recipe, CPU)
     log = (tmp_path / "run" / "log.csv").read_text().splitlines()
     keys = log[0].split(",")
     last = dict(zip(keys, log[-1].split(","), strict=True))
@@ -97,6 +104,28 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, schedu
     assert float(last["held_out_zeta"]) < 6.5
     assert float(last["held_out_films"]) < 6.5
     assert (tmp_path / "run" / "samples").exists()
+
+
+def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
+    torch.manual_seed(0)
+    config = replace(NANO, transformer=replace(NANO.transformer, text_tokens=32))  # whole captions
+    transformer = Transformer(config)
+    for parameter in transformer.parameters():  # prompts make no difference to a new model
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    loss = CanvasLoss(transformer, WordPieces(SHIPPED / "words.json", 32), CPU)
+    source = TokenSource(Tokenizer(NANO.tokenizer).eval(), NANO, CPU, 0, patches=16)
+    batch = source.render(Window(1.0, 2, 2, 2, 2), seed=4)
+    adam = torch.optim.Adam(transformer.parameters(), 1e-2)
+    told = []
+    for _ in range(12):
+        nats, contrast = loss.contrast(batch, "zeta", 7, 0.0, 0.0)
+        told.append(float(contrast.detach()))
+        adam.zero_grad()
+        contrast.backward()
+        adam.step()
+    assert told[0] == pytest.approx(math.log(2) / 4, rel=0.1), "a coin's toss for a picture, by its four patches"
+    assert told[-1] < 0.7 * told[0]
+    assert float(nats.detach()) == pytest.approx(float(loss(batch, "zeta", batch.prompts(7)).mean().detach()), rel=0.3)
 
 
 def test_psnr_of_a_known_error() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,22 @@ def test_a_folder_of_weights_gives_the_encoder_as_its_source_does(
     assert all(torch.equal(state[name], again[name]) for name in state)
     assert words_file(source).name == "tokenizer.json"
     assert words_file(SHIPPED).name == "words.json"
+
+
+def test_an_encoder_of_fewer_layers_is_the_first_of_them_centred_anew(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(source, monkeypatch)
+    whole = read_sentence_encoder(source, CONFIG, len(PIECES))
+    fewer = replace(CONFIG, sentence_depth=CONFIG.sentence_depth - 1)
+    first = read_sentence_encoder(source, fewer, len(PIECES))
+    assert set(first) < set(whole)
+    assert all(torch.equal(first[name], whole[name]) for name in set(first) - {"centre", "spread"})
+    assert not torch.allclose(first["centre"], whole["centre"], atol=1e-3)
+    save_file(whole, tmp_path / "sentence.safetensors")
+    (tmp_path / "words.json").write_bytes((source / "tokenizer.json").read_bytes())
+    again = read_sentence_encoder(tmp_path, fewer, len(PIECES))
+    assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 def test_another_source_or_shape_or_no_encoder_is_an_error_that_says_so(

@@ -34,7 +34,7 @@ def loss_rows(model: Model) -> list[Row]:
 
     def row(name: str, label: str, order: str, told: bool) -> Row:
         values = [losses(b, order, b.prompts(7) if told else [None] * len(b.tokens)) for b in batches]
-        return Row(name, label, float(torch.stack(values).mean()), "nats a token", "lower", None, count)
+        return Row(name, label, float(torch.cat(values).mean()), "nats a token", "lower", None, count)
 
     orders = model.config.transformer.orders
     rows = [row(f"transformer_loss_{order}", f"loss, {order}", order, True) for order in orders]
