@@ -63,7 +63,7 @@ class TransformerRecipe:
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
     lone: float = 0.25
-    # Share of the steps with scenes that also learn to tell true captions from false ones, and the weight of that.
+    # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.5
     contrast_weight: float = 0.1
     schedule: str = "canvas"
@@ -271,7 +271,7 @@ def train_transformer(
         state = transformer.text(words(captions).to(device), noise)[0][:, 0]
         attributes = probe(state, attributes_read)
         value, figures = recipe.probe_weight * attributes, {"attributes": float(attributes.detach())}
-        if batch.scenes and chooser.random() < recipe.contrast:
+        if batch.contrastable and chooser.random() < recipe.contrast:
             tokens, contrast = canvas_loss.contrast(batch, order, chooser.randrange(2**31), recipe.wide_words, noise)
             value = value + recipe.contrast_weight * contrast
             figures["contrast"] = float(contrast.detach())
