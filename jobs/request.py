@@ -191,7 +191,7 @@ class GenerateRequest(Frozen):
         ge=1,
         le=CANDIDATES_MAX,
         strict=True,
-        description="Pictures of the same request, with seeds seed, seed + 1 and so on, as one group.",
+        description="Pictures or films of the same request, with seeds seed, seed + 1 and so on, as one group.",
     )
     sampling: SamplingParams = SamplingParams()
     guidance_scale: float | None = Field(
@@ -234,8 +234,6 @@ class GenerateRequest(Frozen):
             barred = [name for name in barred if name not in ("image", "job")]
         if task not in FILM_TASKS:
             barred += self._film_fields()
-        elif self.n > 1:
-            raise _misfit("n", "n must be 1 for a film")
         for name in barred:
             raise _misfit(name, f"task {task} takes no {name}")
         return self

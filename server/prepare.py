@@ -201,8 +201,6 @@ def _with_upload(wanted: GenerateRequest, upload: Upload | None) -> tuple[Genera
         return wanted, None
     is_extended = bool({"extend", "anchor", "repaint"} & wanted.model_fields_set)
     if wanted.task is None and not is_extended and kind_of_film(upload.data) is not None:
-        if wanted.n > 1:
-            raise InvalidRequest(field_error("n", "must be 1 for a film", wanted.n, 1))
         task = Task.IMAGE_ANIMATION
     return wanted.model_copy(update={"task": task}), upload
 

@@ -25,8 +25,9 @@ from jobs.store import ResultStore
 from workers.engine import Engine
 from workers.engine_thread import EngineThread
 from workers.errors import EngineFailed, GivenGone, failure
+from workers.fits import Scorer
 from workers.known import KnownPixels, read_given
-from workers.leased import LeasedJob, Scorer, open_leased
+from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
 from workers.patience import FIRST_RETRY_S, answered
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
@@ -300,7 +301,7 @@ class Worker:
         """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
         while leased.unsaid and self._leased.get(leased.id) is leased:
             await self._say_given(leased)
-        event = await self._thread.run(leased.add_frame, frame)
+        event = await self._thread.run(leased.add_frame, frame, self._scorer)
         await self._append(leased, [] if event is None else [event])
         await self._thread.run(self._engine.forget, leased.id, frame)
 

@@ -14,7 +14,7 @@ from jobs.errors import BrokerUnavailable, JobNotFound
 from jobs.settings import BrokerSettings, WorkerSettings, load_settings
 from jobs.store import FolderStore, ResultStore
 from workers.engine import Engine
-from workers.leased import Scorer
+from workers.fits import Scorer
 from workers.loop import Worker
 from workers.metrics import WorkerMetrics, serve_metrics
 from workers.tile_engine import TileEngine
