@@ -30,7 +30,7 @@ from server.gateway import Gateway
 from server.images import ResultFormat, convert
 from server.metrics import Metrics
 from server.prepare import prepare
-from server.uploads import Upload
+from server.uploads import Files, Upload
 from workers.engine import Engine
 from workers.loop import Worker
 from workers.main import load_engine
@@ -163,10 +163,10 @@ async def _draw_here(wanted: Wanted, engine: Engine, on_event: OnEvent) -> bytes
         worker = Worker(broker, store, engine, "here", idle_wait_s=0.05)
         await broker.announce("here", [engine.model], ttl_s=1)
         gateway = Gateway(load_settings(GatewaySettings), broker, store, Feeds(broker), Metrics())
-        prepared = await prepare(gateway, wanted.request, None if wanted.picture is None else Upload(wanted.picture))
+        files = Files(None if wanted.picture is None else Upload(wanted.picture))
+        prepared = await prepare(gateway, wanted.request, files)
         job = prepared.job
-        if prepared.picture is not None:
-            store.put(job.id, prepared.picture.png, "given")
+        prepared.keep(store)
         await broker.submit(job, job.total)
         working = asyncio.create_task(worker.run())
         async for event in _events(broker, job.id, working):

@@ -88,13 +88,18 @@ class Job(Frozen):
         description="Where a given picture lies: left, top, right, bottom in pixels of the finished one (of a film: of "
         "its first frame).",
     )
+    masked: bool = Field(
+        default=False,
+        description="Whether a mask lies in the store: of `repaint`, only its white pixels are drawn anew.",
+    )
+    spared: tuple[int, ...] = Field(default=(), description="By index, patches in `repaint` without a white pixel.")
     candidate: Candidate | None = None
     digest: str | None = Field(default=None, description="Of the whole request, where an Idempotency-Key came with it.")
 
     @cached_property
     def layout(self) -> Layout:
         """How the picture lies on its grid."""
-        return layout_of(self.request, self.patch_px, self.given)
+        return layout_of(self.request, self.patch_px, self.given, self.spared)
 
     def plan(self, extent: Extent) -> Plan:
         """Its phases. Raises ValueError when `order` does not fit them."""
@@ -111,14 +116,19 @@ class Job(Frozen):
         return len(self.layout.grid)
 
 
-def layout_of(request: GenerateRequest, patch_px: int, given: tuple[int, int, int, int] | None) -> Layout:
+def layout_of(
+    request: GenerateRequest,
+    patch_px: int,
+    given: tuple[int, int, int, int] | None,
+    spared: tuple[int, ...] = (),
+) -> Layout:
     """The layout that a request asks for once its width and height are those of the finished picture."""
     box = None if given is None else Box(*given)
     hole = None
     if request.repaint is not None:
         area = request.repaint
         hole = Box(area.left, area.top, area.left + area.width, area.top + area.height)
-    return lay_out(request.width, request.height, patch_px, box, hole, request.frames or 1)
+    return lay_out(request.width, request.height, patch_px, box, hole, request.frames or 1, spared)
 
 
 class JobState(Frozen):

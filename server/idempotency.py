@@ -14,7 +14,7 @@ from jobs.job import Job, candidate_id
 from jobs.request import GenerateRequest
 from server.errors import IdempotencyKeyReused, InvalidRequest
 from server.gateway import Gateway
-from server.uploads import Upload
+from server.uploads import Files
 from server.wording import field_error
 
 HEADER = "Idempotency-Key"
@@ -30,7 +30,7 @@ class Claim:
     digest: str
 
 
-def claim(key: str, wanted: GenerateRequest, upload: Upload | None) -> Claim | None:
+def claim(key: str, wanted: GenerateRequest, files: Files) -> Claim | None:
     """None without a key. Raises InvalidRequest for one that is no key."""
     if not key:
         return None
@@ -38,8 +38,9 @@ def claim(key: str, wanted: GenerateRequest, upload: Upload | None) -> Claim | N
         raise InvalidRequest(field_error(HEADER, "must be 1 to 255 visible ASCII characters"))
     asked = json.dumps(wanted.model_dump(mode="json", exclude_unset=True), sort_keys=True)
     digest = hashlib.sha256(asked.encode())
-    if upload is not None:
-        digest.update(b"\0" + upload.data)
+    for upload in (files.image, files.mask):
+        if upload is not None:
+            digest.update(b"\0" + upload.field.encode() + b"\0" + upload.data)
     return Claim(hashlib.sha256(b"idempotency key " + key.encode()).hexdigest()[:32], digest.hexdigest())
 
 

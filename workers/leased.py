@@ -248,4 +248,5 @@ def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
         fps=job.request.fps,
         given=job.given,
         repaint=job.request.repaint,
+        masked=job.masked,
     )

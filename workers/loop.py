@@ -166,7 +166,10 @@ class Worker:
         png = self._store.get(job.id, "given")
         if png is None:
             raise GivenGone("the picture that was given is no longer kept")
-        return read_given(png, job.layout)
+        mask = self._store.get(job.id, "mask") if job.masked else None
+        if job.masked and mask is None:
+            raise GivenGone("the mask of the picture that was given is no longer kept")
+        return read_given(png, job.layout, mask)
 
     async def _heed_cancels(self) -> None:
         """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
