@@ -51,9 +51,7 @@ class ModelInfo(Frozen):
     pool_pages: int | None = Field(default=None, description="Pages of a worker's context pool.")
     page_bytes: int | None = Field(default=None, description="Size of a page: of the states of one patch.")
     guided_pages: int = Field(default=1, description="Pages that a patch takes with classifier-free guidance.")
-    patch_seconds: float | None = Field(
-        default=None, description="Measured time for a patch, a moving average; null before the first ones."
-    )
+    patch_seconds: float | None = Field(default=None, description="Measured time for a patch, a moving average.")
 
 
 class Candidate(Frozen):

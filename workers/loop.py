@@ -44,7 +44,7 @@ class Worker:
 
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
-    scorer: reads how candidates fit their prompt; without one they stay unread.
+    scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Worker:
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
+        patch_seconds: float | None = None,
     ) -> None:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
@@ -71,7 +72,7 @@ class Worker:
         self._leased: dict[str, LeasedJob] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
-        self._patch_seconds: float | None = None
+        self._patch_seconds = patch_seconds
         self._thread = EngineThread(self.metrics.engine_errors)
         self.metrics.pages.set(engine.pages)
 
