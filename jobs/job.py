@@ -66,6 +66,13 @@ def candidate_id(group: str, place: int) -> str:
     return f"{group}-{place}"
 
 
+def together(job: "Job") -> list[str]:
+    """The ids of the jobs that are kept together: its own, or all candidates of its group."""
+    if job.candidate is None:
+        return [job.id]
+    return [candidate_id(job.candidate.group, place) for place in range(job.candidate.n)]
+
+
 class Job(Frozen):
     """A request with everything fixed that would otherwise be chosen later: its seed, order and grid.
 
@@ -92,7 +99,10 @@ class Job(Frozen):
     )
     spared: tuple[int, ...] = Field(default=(), description="By index, patches in `repaint` without a white pixel.")
     candidate: Candidate | None = None
-    digest: str | None = Field(default=None, description="Of the whole request, where an Idempotency-Key came with it.")
+    claim: str | None = Field(
+        default=None, description="What an Idempotency-Key that came with the request stands for."
+    )
+    digest: str | None = Field(default=None, description="Of the whole request, where such a key came with it.")
 
     @cached_property
     def layout(self) -> Layout:

@@ -309,7 +309,7 @@ def _fixed(
 def _jobs(job: Job, claimed: Claim | None) -> tuple[Job, ...]:
     """The job, or the candidates of a group of which it is the pattern, under the id that a key has claimed."""
     if claimed is not None:
-        job = job.model_copy(update={"id": claimed.id, "digest": claimed.digest})
+        job = job.model_copy(update={"id": claimed.id, "claim": claimed.name, "digest": claimed.digest})
     count = job.request.n
     return (job,) if count == 1 else tuple(_candidate(job, place, count) for place in range(count))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from jobs.broker.base import LOG_START
-from jobs.errors import BrokerUnavailable, QueueFull
+from jobs.errors import BrokerUnavailable, IdempotencyKeyReused, QueueFull
 from jobs.job import JobState, JobStatus
 from jobs.request import GenerateRequest
 from server.errors import InvalidRequest, problems
@@ -142,8 +142,6 @@ async def _accepted(
     if first is None:
         states = await _submit(gateway, await prepare(gateway, wanted, files, claimed))
         first = states[0].job
-        if claimed is not None:  # another request with the same key may have come first meanwhile
-            await made_before(gateway, claimed)
     elif first.candidate is None:
         states = [await gateway.broker.state(first.id)]
     else:
@@ -153,12 +151,12 @@ async def _accepted(
 
 
 async def _submit(gateway: Gateway, prepared: Prepared) -> list[JobState]:
-    """The jobs as they were put into the queue, all or none. Raises QueueFull, BrokerUnavailable."""
+    """The jobs as they were queued, all or none. Raises QueueFull, IdempotencyKeyReused, BrokerUnavailable."""
     jobs = prepared.jobs
     await asyncio.to_thread(prepared.keep, gateway.store)  # first: whoever takes a job finds it
     try:
         await gateway.broker.submit_all([(job, job.total) for job in jobs])
-    except QueueFull:
+    except (QueueFull, IdempotencyKeyReused):
         await asyncio.to_thread(prepared.forget, gateway.store)
         raise
     for job in jobs:
