@@ -72,7 +72,7 @@ async def prepare(gateway: Gateway, wanted: GenerateRequest, files: Files, claim
     model = choose_model(await gateway.models(), wanted.model, gateway.settings.default_model)
     check_candidates(wanted, gateway.settings.max_candidates)
     wanted, upload = _with_upload(_with_guidance(wanted), files.image)
-    wanted, painted = _with_mask(wanted, files.mask)
+    painted = _mask_of(wanted, files.mask)
     wanted = _with_length(wanted)
     limits = gateway.settings.max_pixels, gateway.settings.max_frames
     if wanted.resolved_task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
@@ -232,10 +232,10 @@ def _with_upload(wanted: GenerateRequest, upload: Upload | None) -> tuple[Genera
     return wanted.model_copy(update={"task": task}), upload
 
 
-def _with_mask(wanted: GenerateRequest, mask: Upload | None) -> tuple[GenerateRequest, Upload | None]:
+def _mask_of(wanted: GenerateRequest, mask: Upload | None) -> Upload | None:
     """The mask from wherever it was sent. Raises InvalidRequest."""
     if mask is None and wanted.mask is None:
-        return wanted, None
+        return None
     if mask is not None and wanted.mask is not None:
         raise InvalidRequest(field_error("mask", "must be sent once: as a part of the form, or in base64"))
     if wanted.resolved_task is not Task.IMAGE_OUTPAINTING:
@@ -245,7 +245,7 @@ def _with_mask(wanted: GenerateRequest, mask: Upload | None) -> tuple[GenerateRe
         raise InvalidRequest(
             field_error("mask", "must be left out where extend, repaint, or width and height are given")
         )
-    return wanted, from_base64(wanted.mask, "mask") if mask is None and wanted.mask is not None else mask
+    return mask if wanted.mask is None else from_base64(wanted.mask, "mask")
 
 
 def _with_length(wanted: GenerateRequest) -> GenerateRequest:
