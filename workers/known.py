@@ -11,6 +11,7 @@ from PIL import Image
 
 from canvas.controller import Layout
 from canvas.grid import Box
+from workers.filling import filled
 
 
 class KnownPixels:
@@ -27,15 +28,16 @@ class KnownPixels:
         for array in (pixels,) if mask is None else (pixels, mask):
             if array.shape[:2] != (bottom - top, right - left):
                 raise ValueError(f"{right - left}x{bottom - top} pixels must be given, got {array.shape}")
-        self.pixels = pixels
         self._given, self._known = layout.given, layout.known
         self._redrawn = _in_hole(layout) if mask is None else mask
+        # What is drawn anew is not to be seen by anybody, neither by the encoder nor by pixels that meet known ones.
+        self.pixels = pixels if self._redrawn is None else filled(pixels, self._redrawn)
         self._corner = (left + layout.origin[0], top + layout.origin[1])
 
     def window(self, frame: int, box: Box) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Pixels [h, w, 3] of a box of the grid in a frame, and [h, w] which of them are known.
 
-        The box may reach outside the grid. Where nothing is known the given pixels are mirrored.
+        The box may reach outside the grid. Where nothing is known the given pixels are mirrored, in a hole filled in.
         """
         rows = np.arange(box.top, box.bottom) - self._corner[1]
         columns = np.arange(box.left, box.right) - self._corner[0]
