@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image
+from PIL import Image, ImageDraw
 
 DOCS = Path(__file__).parent
 MARKS = "<!-- drawn -->", "<!-- /drawn -->"
@@ -39,11 +39,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of a gallery: `name`.webp, drawn for a request, with a photograph as `image` or without."""
+    """A picture of a gallery: `name`.webp, drawn for a request, with a photograph as `image` or without.
+
+    mask: corners of the polygon that is white in `mask`, x and y in pixels of the photograph.
+    """
 
     name: str
     request: dict[str, Any]
     photo: Photo | None = None
+    mask: tuple[tuple[int, int], ...] = ()
 
 
 SEA = Photo(
@@ -57,6 +61,12 @@ RIDGE = Photo(
     "deepin__lucian-dachman-qxo2pbn7eku-unsplash.jpg",
     "Lucian Dachman, [Unsplash License](https://unsplash.com/license) (linuxdeepin/deepin-wallpapers); changed",
 )
+MIST = Photo(
+    "deepin__wolfgang-hasselmann-wrvvyxq11yk-unsplash.jpg",
+    "Wolfgang Hasselmann, [Unsplash License](https://unsplash.com/license) (linuxdeepin/deepin-wallpapers); changed: a "
+    "dark bird flew there",
+)
+BIRD = ((61, 95), (58, 87), (79, 79), (90, 63), (98, 65), (89, 84), (79, 90))
 SMALL_FILM = {"frames": 12, "fps": 8, "width": 256, "height": 256}
 
 
@@ -89,13 +99,7 @@ GALLERIES: dict[str, tuple[Entry, ...]] = {
         Entry("sea", _extension("a photo of the sea with many clouds", 1, **ALL_SIDES), SEA),
         Entry("surf", _extension("a photo of the sea at sunset", 2, **ALL_SIDES), SURF),
         Entry("ridge", _extension(None, 3, **ALL_SIDES), RIDGE),
-        Entry(
-            "repainted",
-            _extension(
-                "a photo: snowy mountains at dusk", 4, repaint={"left": 96, "top": 48, "width": 96, "height": 64}
-            ),
-            RIDGE,
-        ),
+        Entry("mist", _extension("a photo of white mist", 4), MIST, BIRD),
     ),
 }
 
@@ -144,6 +148,8 @@ def table(entries: Sequence[Entry], weights: str) -> str:
             lines += ["|---" * (3 if is_given else 2) + "|"]
             for entry in rows:
                 cells = [f"![{entry.name}]({entry.name}.webp)", f"`{json.dumps(entry.request)}`"]
+                if entry.mask:
+                    cells[-1] += f" and as `mask` a black picture with a white polygon, `{json.dumps(entry.mask)}`"
                 cells += [] if entry.photo is None else [entry.photo.credit]
                 lines += ["| " + " | ".join(cells) + " |"]
             lines += [""]
@@ -158,9 +164,14 @@ def with_table(text: str, drawn: str) -> str:
 
 def _drawn(client: httpx.Client, entry: Entry, photos: Path) -> bytes:
     """The result as WebP. Raises RuntimeError when it was refused or failed."""
-    form = {"request": (None, json.dumps(entry.request))}
+    form: dict[str, Any] = {"request": (None, json.dumps(entry.request))}
     if entry.photo is not None:
-        form["image"] = ("photo.png", _small(photos / entry.photo.file), "image/png")  # type: ignore[assignment]
+        photo = _small(photos / entry.photo.file)
+        form["image"] = ("photo.png", _png(photo), "image/png")
+        if entry.mask:
+            mask = Image.new("L", photo.size)
+            ImageDraw.Draw(mask).polygon(entry.mask, fill=255)
+            form["mask"] = ("mask.png", _png(mask), "image/png")
     answer = client.post("/generate", files=form)
     if answer.is_error:
         raise RuntimeError(answer.text)
@@ -173,12 +184,16 @@ def _drawn(client: httpx.Client, entry: Entry, photos: Path) -> bytes:
     return client.get(job["links"]["result"], params={"format": "webp"}).content
 
 
-def _small(photo: Path) -> bytes:
-    """PHOTO_WIDTH pixels wide, as PNG."""
+def _small(photo: Path) -> Image.Image:
+    """PHOTO_WIDTH pixels wide."""
     with Image.open(photo) as image:
         size = PHOTO_WIDTH, round(PHOTO_WIDTH * image.height / image.width)
-        out = io.BytesIO()
-        image.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(out, "PNG")
+        return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
     return out.getvalue()
 
 

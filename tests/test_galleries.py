@@ -36,7 +36,7 @@ def test_photographs_in_galleries_were_not_trained_on(script: ModuleType) -> Non
     training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     held_out = re.findall(r"^\| (\S+) \(held out\) \|", training, re.MULTILINE)
     photos = {entry.photo for entries in script.GALLERIES.values() for entry in entries if entry.photo is not None}
-    assert len(photos) == 3
+    assert len(photos) >= 3
     for photo in photos:
         assert any(source in photo.credit for source in held_out), photo.credit
 
