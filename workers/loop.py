@@ -25,8 +25,9 @@ from jobs.store import ResultStore
 from workers.engine import Engine
 from workers.engine_thread import EngineThread
 from workers.errors import EngineFailed, GivenGone, failure
+from workers.fits import Scorer
 from workers.known import KnownPixels, read_given
-from workers.leased import LeasedJob, Scorer, open_leased
+from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
 from workers.patience import FIRST_RETRY_S, answered
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
@@ -43,7 +44,7 @@ class Worker:
 
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
-    scorer: reads how candidates fit their prompt; without one they stay unread.
+    scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Worker:
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
+        patch_seconds: float | None = None,
     ) -> None:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
@@ -70,7 +72,7 @@ class Worker:
         self._leased: dict[str, LeasedJob] = {}
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
-        self._patch_seconds: float | None = None
+        self._patch_seconds = patch_seconds
         self._thread = EngineThread(self.metrics.engine_errors)
         self.metrics.pages.set(engine.pages)
 
@@ -165,7 +167,10 @@ class Worker:
         png = self._store.get(job.id, "given")
         if png is None:
             raise GivenGone("the picture that was given is no longer kept")
-        return read_given(png, job.layout)
+        mask = self._store.get(job.id, "mask") if job.masked else None
+        if job.masked and mask is None:
+            raise GivenGone("the mask of the picture that was given is no longer kept")
+        return read_given(png, job.layout, mask)
 
     async def _heed_cancels(self) -> None:
         """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
@@ -300,7 +305,7 @@ class Worker:
         """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
         while leased.unsaid and self._leased.get(leased.id) is leased:
             await self._say_given(leased)
-        event = await self._thread.run(leased.add_frame, frame)
+        event = await self._thread.run(leased.add_frame, frame, self._scorer)
         await self._append(leased, [] if event is None else [event])
         await self._thread.run(self._engine.forget, leased.id, frame)
 
