@@ -22,7 +22,6 @@ using half = uint16_t;
 using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
-constexpr int AHEAD = 512;       // bytes: how far ahead of products weights are fetched
 constexpr int64_t STREAMS = 3;   // heads that are read side by side
 template <int N>
 constexpr std::integral_constant<int, N> number{};
@@ -109,16 +108,16 @@ struct Form {
 };
 
 // out [R, C vectors] = (add ? out : 0) + x [R, K] * w [K, C vectors], K a multiple of 4; one chain of additions over K
-// for every number. Ahead: how many bytes ahead of its products memory is fetched, if rows of one vector follow.
-template <int R, int C, int Ahead = 0>
+// for every number. Fetch: memory is fetched `ahead` bytes ahead of the products, rows of w lying one after another.
+template <int R, int C, bool Fetch>
 static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
-                        bool add) {
+                        bool add, int64_t ahead = 0) {
     vec acc[R][C];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) acc[r][c] =
         add ? load(out + r * ldo + c * form.between) : _mm256_setzero_ps();
     for (int64_t begin = 0; begin < K; begin += 4) {  // four vectors are a line of memory
-        if constexpr (Ahead > 0)
-            UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + Ahead, _MM_HINT_T0);
+        if constexpr (Fetch)
+            UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + ahead, _MM_HINT_T0);
         UNROLL for (int64_t k = begin; k < begin + 4; k++, w += form.row) {
             // Whichever are fewer, numbers of x or weights, wait in registers for the others.
             if constexpr (R <= C) {
@@ -157,14 +156,15 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
     const int64_t blocks = (rows + 5) / 6, least = rows / blocks, longer = rows % blocks;  // of 4 to 6 rows, if any
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : 2;
+    const int64_t ahead = blocks == 1 ? 512 : 2048;  // of several blocks only the first waits for memory
     const int64_t panels = N / W, length = panels / C, panel = W * K;
     auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
         for (int64_t block = 0, r = 0; block < blocks; block++) {
             const int64_t height = least + (block < longer);
             auto run = [&](auto R, auto most) {
                 at_most<most>(streams, [&](auto c) {
-                    tile<R, c, AHEAD>(x + r * K, K, w + first * panel, {W, apart * panel, apart * W}, K,
-                                      out + r * N + first * W, N, add);
+                    tile<R, c, true>(x + r * K, K, w + first * panel, {W, apart * panel, apart * W}, K,
+                                      out + r * N + first * W, N, add, ahead);
                 });
             };
             switch (height) {
@@ -192,7 +192,7 @@ static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w
             for (int64_t turn = 0; turn < turns; turn++)
                 for (int64_t k = 0; k < K; k += 4)
                     for (int64_t h = turn; h < H; h += turns)
-                        tile<1, c>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4, out + h * ldo + n, 0,
+                        tile<1, c, false>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4, out + h * ldo + n, 0,
                                    add || k > 0);
         });
 }
@@ -233,14 +233,50 @@ static Span front(const Batch& b, int64_t l, const Row& row) {
     return span(row.front + l * 2 * b.width * row.room, row.room, b.width);
 }
 
-// Puts key and value [H, d] at place j.
-static void remember(const float* k, const float* v, const Span& to, int64_t j, int64_t heads, int64_t d) {
-    for (int64_t head = 0; head < heads; head++)
-        for (int64_t i = 0; i < d; i += W) {
-            half part[W];
-            narrow(k + head * d + i, part);
-            for (int64_t c = 0; c < W; c++) to.keys[(head * d + i + c) * to.tokens + j] = part[c];
-            narrow(v + head * d + i, to.values + (head * to.tokens + j) * d + i);
+// Puts key and value [H, d] at place j, number i of the key at i * apart.
+static void remember(const float* k, const float* v, const Span& to, int64_t j, half* key, int64_t apart, int64_t heads,
+                     int64_t d) {
+    for (int64_t i = 0; i < heads * d; i += W) {
+        half part[W];
+        narrow(k + i, part);
+        if (apart == 1) std::memcpy(key + i, part, sizeof part);
+        else for (int64_t c = 0; c < W; c++) key[(i + c) * apart] = part[c];
+        narrow(v + i, to.values + (i / d * to.tokens + j) * d + i % d);
+    }
+}
+
+// While a patch is drawn, the keys in its own page lie token after token, [M, H, d]: a new one is a few lines of memory
+// and not one for each of its numbers. Its scores: out [H, ldo] = q [H, d] . keys, tokens a multiple of 8.
+static void score_own(const float* q, const half* keys, int64_t H, int64_t d, int64_t tokens, float* out, int64_t ldo) {
+    for (int64_t t = 0; t < tokens; t += W)
+        for (int64_t head = 0; head < H; head++) {
+            vec acc[W] = {};
+            for (int64_t i = head * d; i < (head + 1) * d; i += W) {
+                const vec a = load(q + i);
+                UNROLL for (int j = 0; j < W; j++) acc[j] = fma(a, widen(keys + (t + j) * H * d + i), acc[j]);
+            }
+            for (int n = W; n > 2; n /= 2)  // the eight sums
+                for (int j = 0; j < n / 2; j++) acc[j] = _mm256_hadd_ps(acc[2 * j], acc[2 * j + 1]);
+            store(out + head * ldo + t,
+                  _mm256_permute2f128_ps(acc[0], acc[1], 0x20) + _mm256_permute2f128_ps(acc[0], acc[1], 0x31));
+        }
+}
+
+// Keys [M, D] of a patch that is done -> [D, M], as others read them.
+static void turn_over(half* keys, int64_t M, int64_t D) {
+    const std::vector<half> from(keys, keys + M * D);
+    for (int64_t t = 0; t < M; t += W)
+        for (int64_t i = 0; i < D; i += W) {
+            __m128i rows[W], next[W];
+            for (int j = 0; j < W; j++) rows[j] = _mm_loadu_si128((const __m128i*)&from[(t + j) * D + i]);
+            for (int round = 0; round < 3; round++) {  // each interleaves the upper half with the lower
+                for (int j = 0; j < W / 2; j++) {
+                    next[2 * j] = _mm_unpacklo_epi16(rows[j], rows[j + W / 2]);
+                    next[2 * j + 1] = _mm_unpackhi_epi16(rows[j], rows[j + W / 2]);
+                }
+                std::copy_n(next, W, rows);
+            }
+            for (int j = 0; j < W; j++) _mm_storeu_si128((__m128i*)(keys + (i + j) * M + t), rows[j]);
         }
 }
 
@@ -264,21 +300,14 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
                    float* scores, float* mixed) {
     const int64_t H = b.heads, D = b.width, d = D / H, M = b.steps, own = (position + W - 1) / W * W;
     const int64_t n = row.room + row.nearby * M + own;
-    auto each = [&](auto visit) {  // (span, tokens of it, place among the scores, which nearby patch or -1)
-        visit(front(b, l, row), row.room, 0, -1);
-        for (int64_t i = 0; i < row.nearby; i++) visit(page(b, l, row.pages[i]), M, row.room + i * M, i);
-        visit(page(b, l, row.page), own, n - own, -1);
-    };
-    each([&](Span s, int64_t tokens, int64_t place, int64_t near) {
-        const float* from = q;
-        if (near >= 0) {
-            const int64_t angles = near * d / 2;
-            for (int64_t head = 0; head < H; head++)
-                turn(q + head * d, row.cos_back + angles, row.sin_back + angles, d, turned + head * d);
-            from = turned;
-        }
-        multiply_heads(H, from, d, s.keys, d * s.tokens, s.tokens, d, tokens, scores + place, n, false);
-    });
+    const Span words = front(b, l, row), self = page(b, l, row.page);
+    multiply_heads(H, q, d, words.keys, d * words.tokens, words.tokens, d, words.tokens, scores, n, false);
+    for (int64_t i = 0; i < row.nearby; i++) {
+        const int64_t angles = i * d / 2;
+        for (int64_t at = 0; at < D; at += d) turn(q + at, row.cos_back + angles, row.sin_back + angles, d, turned + at);
+        multiply_heads(H, turned, d, page(b, l, row.pages[i]).keys, d * M, M, d, M, scores + row.room + i * M, n, false);
+    }
+    score_own(q, self.keys, H, d, own, scores + n - own, n);
     float sums[MOST_HEADS];
     for (int64_t head = 0; head < H; head++) {
         float* of = scores + head * n;  // places that hold no token count for nothing
@@ -287,9 +316,12 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
         sums[head] = soften(of, n);
     }
     std::fill(mixed, mixed + D, 0.0f);
-    each([&](Span s, int64_t tokens, int64_t place, int64_t) {
+    auto mix = [&](Span s, int64_t tokens, int64_t place) {
         multiply_heads(H, scores + place, n, s.values, s.tokens * d, d, tokens, d, mixed, d, true);
-    });
+    };
+    mix(words, row.room, 0);
+    for (int64_t i = 0; i < row.nearby; i++) mix(page(b, l, row.pages[i]), M, row.room + i * M);
+    mix(self, own, n - own);
     for (int64_t head = 0; head < H; head++)
         for (int64_t i = head * d; i < (head + 1) * d; i += W) store(mixed + i, load(mixed + i) * all(1 / sums[head]));
 }
@@ -382,10 +414,11 @@ static void pass(const Batch& b, Lanes& s, int64_t l) {
             turn(q + at, row.cos_target + angles, row.sin_target + angles, d, q + at);
             turn(k + at, row.cos_own + angles, row.sin_own + angles, d, k + at);
         }
+        const Span own = page(b, l, row.page), words = front(b, l, row);
         if (position)
-            remember(k, v, page(b, l, row.page), position - 1, H, d);
+            remember(k, v, own, position - 1, own.keys + (position - 1) * D, 1, H, d);
         else  // the begin token's states are nobody else's business
-            remember(k, v, front(b, l, row), row.seen, H, d);
+            remember(k, v, words, row.seen, words.keys + row.seen, words.tokens, H, d);
     }
     for (int64_t i = 0; i < n; i++)
         attend(b, *s.rows[i / P], l, s.first + i % P, &s.qkv[i * 3 * D], s.turned.data(), s.scores.data(),
@@ -456,7 +489,7 @@ extern "C" void decode(const Batch* batch) {
                 continue;
             }
             for (int64_t l = 0; l < b.depth; l++)  // infinite numbers of an earlier patch would not vanish
-                std::fill_n(page(b, l, row.page).keys, 2 * b.width * b.steps, half(0));
+                std::fill_n(page(b, l, row.page).values, b.width * b.steps, half(0));
         }
         if (known)
             std::copy_n(slot->known, b.steps, slot->drawn);
@@ -465,4 +498,8 @@ extern "C" void decode(const Batch* batch) {
     }
     for (size_t i = 0; i < drawn.size(); i += b.together)
         step(b, {drawn.begin() + i, drawn.begin() + std::min(drawn.size(), i + size_t(b.together))});
+    for (const Slot* slot = b.slot; slot < b.slot + b.slots; slot++)
+        for (int64_t i = 0; i <= slot->guided; i++)
+            for (int64_t l = 0; l < b.depth; l++)
+                turn_over(page(b, l, b.row[slot->row + i].page).keys, b.steps, b.width);
 }
