@@ -22,9 +22,7 @@ using half = uint16_t;
 using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
-constexpr int64_t STREAMS = 3;   // heads that are read side by side
-template <int N>
-constexpr std::integral_constant<int, N> number{};
+constexpr int64_t STREAMS = 3;  // heads that are read side by side
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
@@ -113,8 +111,9 @@ template <int R, int C, bool Fetch>
 static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
                         bool add, int64_t ahead = 0) {
     vec acc[R][C];
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) acc[r][c] =
-        add ? load(out + r * ldo + c * form.between) : _mm256_setzero_ps();
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++)
+            acc[r][c] = add ? load(out + r * ldo + c * form.between) : _mm256_setzero_ps();
     for (int64_t begin = 0; begin < K; begin += 4) {  // four vectors are a line of memory
         if constexpr (Fetch)
             UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + ahead, _MM_HINT_T0);
@@ -141,6 +140,9 @@ static inline void tile(const float* x, int64_t ldx, const half* w, Form form, i
         UNROLL for (int c = 0; c < C; c++) store(out + r * ldo + c * form.between, acc[r][c]);
 }
 
+template <int N>
+constexpr std::integral_constant<int, N> number{};
+
 // Calls with as many vectors as there are, C at most, as a constant.
 template <int C, class Call>
 static inline void at_most(int64_t vectors, Call call) {
@@ -164,7 +166,7 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
             auto run = [&](auto R, auto most) {
                 at_most<most>(streams, [&](auto c) {
                     tile<R, c, true>(x + r * K, K, w + first * panel, {W, apart * panel, apart * W}, K,
-                                      out + r * N + first * W, N, add, ahead);
+                                     out + r * N + first * W, N, add, ahead);
                 });
             };
             switch (height) {
@@ -192,8 +194,8 @@ static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w
             for (int64_t turn = 0; turn < turns; turn++)
                 for (int64_t k = 0; k < K; k += 4)
                     for (int64_t h = turn; h < H; h += turns)
-                        tile<1, c, false>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4, out + h * ldo + n, 0,
-                                   add || k > 0);
+                        tile<1, c, false>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4,
+                                          out + h * ldo + n, 0, add || k > 0);
         });
 }
 
@@ -219,7 +221,7 @@ static void turn(const float* x, const float* cos, const float* sin, int64_t d, 
     }
 }
 
-// Keys and values of some tokens of one row, of all heads.
+// Keys and values of some tokens of one row, of all heads, as others read them.
 struct Span {
     half *keys, *values;  // [H, d, tokens], [H, tokens, d]
     int64_t tokens;
@@ -233,20 +235,21 @@ static Span front(const Batch& b, int64_t l, const Row& row) {
     return span(row.front + l * 2 * b.width * row.room, row.room, b.width);
 }
 
-// Puts key and value [H, d] at place j, number i of the key at i * apart.
-static void remember(const float* k, const float* v, const Span& to, int64_t j, half* key, int64_t apart, int64_t heads,
-                     int64_t d) {
+// Puts key and value [H, d] at place j. Across: keys lie as Span says; else token after token, as those being drawn.
+static void remember(const float* k, const float* v, const Span& to, int64_t j, bool across, int64_t heads, int64_t d) {
+    half* key = to.keys + (across ? j : j * heads * d);
+    const int64_t apart = across ? to.tokens : 1;
     for (int64_t i = 0; i < heads * d; i += W) {
         half part[W];
         narrow(k + i, part);
-        if (apart == 1) std::memcpy(key + i, part, sizeof part);
-        else for (int64_t c = 0; c < W; c++) key[(i + c) * apart] = part[c];
+        for (int64_t c = 0; c < W; c++) key[(i + c) * apart] = part[c];
         narrow(v + i, to.values + (i / d * to.tokens + j) * d + i % d);
     }
 }
 
-// While a patch is drawn, the keys in its own page lie token after token, [M, H, d]: a new one is a few lines of memory
-// and not one for each of its numbers. Its scores: out [H, ldo] = q [H, d] . keys, tokens a multiple of 8.
+// While a patch is drawn, the keys in its own page lie token after token, [M, H, d]: a new one is a few lines of
+// memory, not a line for each of its numbers. Their scores: out [H, tokens] = q [H, d] . keys, tokens a multiple of 8;
+// those of tokens that are not there yet mean nothing.
 static void score_own(const float* q, const half* keys, int64_t H, int64_t d, int64_t tokens, float* out, int64_t ldo) {
     for (int64_t t = 0; t < tokens; t += W)
         for (int64_t head = 0; head < H; head++) {
@@ -255,14 +258,14 @@ static void score_own(const float* q, const half* keys, int64_t H, int64_t d, in
                 const vec a = load(q + i);
                 UNROLL for (int j = 0; j < W; j++) acc[j] = fma(a, widen(keys + (t + j) * H * d + i), acc[j]);
             }
-            for (int n = W; n > 2; n /= 2)  // the eight sums
+            for (int n = W; n > 2; n /= 2)  // the sum of each
                 for (int j = 0; j < n / 2; j++) acc[j] = _mm256_hadd_ps(acc[2 * j], acc[2 * j + 1]);
             store(out + head * ldo + t,
                   _mm256_permute2f128_ps(acc[0], acc[1], 0x20) + _mm256_permute2f128_ps(acc[0], acc[1], 0x31));
         }
 }
 
-// Keys [M, D] of a patch that is done -> [D, M], as others read them.
+// Keys [M, D] of a patch that is done -> [D, M], in place.
 static void turn_over(half* keys, int64_t M, int64_t D) {
     const std::vector<half> from(keys, keys + M * D);
     for (int64_t t = 0; t < M; t += W)
@@ -303,9 +306,10 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
     const Span words = front(b, l, row), self = page(b, l, row.page);
     multiply_heads(H, q, d, words.keys, d * words.tokens, words.tokens, d, words.tokens, scores, n, false);
     for (int64_t i = 0; i < row.nearby; i++) {
-        const int64_t angles = i * d / 2;
-        for (int64_t at = 0; at < D; at += d) turn(q + at, row.cos_back + angles, row.sin_back + angles, d, turned + at);
-        multiply_heads(H, turned, d, page(b, l, row.pages[i]).keys, d * M, M, d, M, scores + row.room + i * M, n, false);
+        const float *cos = row.cos_back + i * d / 2, *sin = row.sin_back + i * d / 2;
+        const half* keys = page(b, l, row.pages[i]).keys;
+        for (int64_t at = 0; at < D; at += d) turn(q + at, cos, sin, d, turned + at);
+        multiply_heads(H, turned, d, keys, d * M, M, d, M, scores + row.room + i * M, n, false);
     }
     score_own(q, self.keys, H, d, own, scores + n - own, n);
     float sums[MOST_HEADS];
@@ -414,11 +418,10 @@ static void pass(const Batch& b, Lanes& s, int64_t l) {
             turn(q + at, row.cos_target + angles, row.sin_target + angles, d, q + at);
             turn(k + at, row.cos_own + angles, row.sin_own + angles, d, k + at);
         }
-        const Span own = page(b, l, row.page), words = front(b, l, row);
         if (position)
-            remember(k, v, own, position - 1, own.keys + (position - 1) * D, 1, H, d);
+            remember(k, v, page(b, l, row.page), position - 1, false, H, d);
         else  // the begin token's states are nobody else's business
-            remember(k, v, words, row.seen, words.keys + row.seen, words.tokens, H, d);
+            remember(k, v, front(b, l, row), row.seen, true, H, d);
     }
     for (int64_t i = 0; i < n; i++)
         attend(b, *s.rows[i / P], l, s.first + i % P, &s.qkv[i * 3 * D], s.turned.data(), s.scores.data(),
@@ -488,7 +491,7 @@ extern "C" void decode(const Batch* batch) {
                 replay(b, row, slot->known);
                 continue;
             }
-            for (int64_t l = 0; l < b.depth; l++)  // infinite numbers of an earlier patch would not vanish
+            for (int64_t l = 0; l < b.depth; l++)  // infinite values of an earlier patch would not vanish
                 std::fill_n(page(b, l, row.page).values, b.width * b.steps, half(0));
         }
         if (known)
