@@ -15,13 +15,14 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 using half = uint16_t;
 using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
-constexpr int64_t AHEAD = 1024;  // numbers: how far ahead of one row's products memory is fetched
+constexpr int64_t STREAMS = 3;  // heads that are read side by side
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
@@ -98,103 +99,104 @@ static inline vec gelu(vec x) {
     return all(0.5f) * (x + _mm256_andnot_ps(all(-0.0f), x) * erf);
 }
 
-// Where a matrix of halves lies: row k begins at k * row; of a row, vectors 2 i and 2 i + 1 at i * pair.
+// Where a matrix of halves lies: row k begins at k * row, and its vector c is c * apart from there. Its products with a
+// row of x lie `between` apart.
 struct Form {
-    int64_t row, pair;
+    int64_t row, apart, between;
 };
 
-// Memory that is read soon. Products are bound by arithmetic and attention by memory, so products fetch, a little with
-// each step, what the next attention reads.
-struct Soon {
-    struct Piece {
-        const char* at;
-        int64_t bytes;
-    };
-    std::vector<Piece> pieces;
-    size_t next = 0;
-    int64_t pace = 0;  // bytes a step
-
-    // Where the next `steps` steps may fetch; stride: how far each is from the one before.
-    const char* take(int64_t steps, int64_t& stride) {
-        if (next == pieces.size()) return nullptr;
-        Piece& piece = pieces[next];
-        const char* at = piece.at;
-        stride = std::min(pace, (piece.bytes + steps - 1) / steps);
-        piece.at += stride * steps, piece.bytes -= stride * steps;
-        next += piece.bytes <= 0;
-        return at;
-    }
-};
-
-// out [R, 8 C] = (add ? out : 0) + x [R, K] * w [K, 8 C]; one chain of additions over K for every number.
-template <int R, int C>
-static void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo, bool add,
-                 Soon* soon = nullptr) {
-    int64_t stride = 0;
-    const char* fetched = soon ? soon->take(K, stride) : nullptr;
+// out [R, C vectors] = (add ? out : 0) + x [R, K] * w [K, C vectors], K a multiple of 4; one chain of additions over K
+// for every number. Fetch: memory is fetched `ahead` bytes ahead of the products, rows of w lying one after another.
+template <int R, int C, bool Fetch>
+static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
+                        bool add, int64_t ahead = 0) {
     vec acc[R][C];
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int c = 0; c < C; c++) acc[r][c] = add ? load(out + r * ldo + c * W) : _mm256_setzero_ps();
-    for (int64_t k = 0; k < K; k++, w += form.row) {
-        if constexpr (R > 3) _mm_prefetch(fetched + k * stride, _MM_HINT_T1);  // with fewer rows there is no time to
-        if constexpr (R == 1) {
-            _mm_prefetch((const char*)(w + AHEAD), _MM_HINT_T0);
-            if constexpr (C > 4) _mm_prefetch((const char*)(w + AHEAD + 4 * W), _MM_HINT_T0);
-        } else  // the next panels, which the processor does not foresee in time
-            UNROLL for (int c = 0; c < C; c += 2) _mm_prefetch((const char*)(w + (C + c) / 2 * form.pair), _MM_HINT_T0);
-        // Whichever are fewer, numbers of x or weights, wait in registers for the others.
-        if constexpr (R <= C) {
-            vec a[R];
-            UNROLL for (int r = 0; r < R; r++) a[r] = _mm256_broadcast_ss(x + r * ldx + k);
-            UNROLL for (int c = 0; c < C; c++) {
-                vec b = widen(w + c / 2 * form.pair + c % 2 * W);
-                UNROLL for (int r = 0; r < R; r++) acc[r][c] = fma(a[r], b, acc[r][c]);
-            }
-        } else {
-            vec b[C];
-            UNROLL for (int c = 0; c < C; c++) b[c] = widen(w + c / 2 * form.pair + c % 2 * W);
-            UNROLL for (int r = 0; r < R; r++) {
-                vec a = _mm256_broadcast_ss(x + r * ldx + k);
-                UNROLL for (int c = 0; c < C; c++) acc[r][c] = fma(a, b[c], acc[r][c]);
+        UNROLL for (int c = 0; c < C; c++)
+            acc[r][c] = add ? load(out + r * ldo + c * form.between) : _mm256_setzero_ps();
+    for (int64_t begin = 0; begin < K; begin += 4) {  // four vectors are a line of memory
+        if constexpr (Fetch)
+            UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + ahead, _MM_HINT_T0);
+        UNROLL for (int64_t k = begin; k < begin + 4; k++, w += form.row) {
+            // Whichever are fewer, numbers of x or weights, wait in registers for the others.
+            if constexpr (R <= C) {
+                vec a[R];
+                UNROLL for (int r = 0; r < R; r++) a[r] = _mm256_broadcast_ss(x + r * ldx + k);
+                UNROLL for (int c = 0; c < C; c++) {
+                    const vec b = widen(w + c * form.apart);
+                    UNROLL for (int r = 0; r < R; r++) acc[r][c] = fma(a[r], b, acc[r][c]);
+                }
+            } else {
+                vec b[C];
+                UNROLL for (int c = 0; c < C; c++) b[c] = widen(w + c * form.apart);
+                UNROLL for (int r = 0; r < R; r++) {
+                    const vec a = _mm256_broadcast_ss(x + r * ldx + k);
+                    UNROLL for (int c = 0; c < C; c++) acc[r][c] = fma(a, b[c], acc[r][c]);
+                }
             }
         }
     }
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int c = 0; c < C; c++) store(out + r * ldo + c * W, acc[r][c]);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++) store(out + r * ldo + c * form.between, acc[r][c]);
 }
 
-// The same for 1 to C vectors, as many as are left.
-template <int R, int C>
-static void tiles(const float* x, int64_t ldx, const half* w, Form form, int64_t K, int64_t vectors, float* out,
-                  int64_t ldo, bool add, Soon* soon = nullptr) {
+template <int N>
+constexpr std::integral_constant<int, N> number{};
+
+// Calls with as many vectors as there are, C at most, as a constant.
+template <int C, class Call>
+static inline void at_most(int64_t vectors, Call call) {
     if constexpr (C > 1)
-        if (vectors < C) return tiles<R, C - 1>(x, ldx, w, form, K, vectors, out, ldo, add, soon);
-    tile<R, C>(x, ldx, w, form, K, out, ldo, add, soon);
+        if (vectors < C) return at_most<C - 1>(vectors, call);
+    call(std::integral_constant<int, C>());
 }
 
-// out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / 16, K, 16].
-static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add,
-                     Soon* soon) {
-    const Form form = {2 * W, 2 * W * K};
+// out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / 8, K, 8]. Panels far apart are read
+// side by side, each stretch of panels from its beginning to its end: a processor foresees several such streams better
+// than one.
+static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add) {
     const int64_t blocks = (rows + 5) / 6, least = rows / blocks, longer = rows % blocks;  // of 4 to 6 rows, if any
-    const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : 2;  // enough chains to hide the latency of an addition
-    for (int64_t n = 0; n < N; n += C * W) {
-        const int64_t vectors = std::min(C, (N - n) / W);
+    // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
+    const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : 2;
+    const int64_t ahead = blocks == 1 ? 512 : 2048;  // of several blocks only the first waits for memory
+    const int64_t panels = N / W, length = panels / C, panel = W * K;
+    auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
         for (int64_t block = 0, r = 0; block < blocks; block++) {
             const int64_t height = least + (block < longer);
-            auto run = [&](auto kernel) {
-                kernel(x + r * K, K, w + n * K, form, K, vectors, out + r * N + n, N, add, soon);
+            auto run = [&](auto R, auto most) {
+                at_most<most>(streams, [&](auto c) {
+                    tile<R, c, true>(x + r * K, K, w + first * panel, {W, apart * panel, apart * W}, K,
+                                     out + r * N + first * W, N, add, ahead);
+                });
             };
             switch (height) {
-                case 1: run(tiles<1, 8>); break;
-                case 2: run(tiles<2, 4>); break;
-                case 3: C == 4 ? run(tiles<3, 4>) : run(tiles<3, 2>); break;
-                case 4: run(tiles<4, 2>); break;
-                case 5: run(tiles<5, 2>); break;
-                default: run(tiles<6, 2>); break;
+                case 1: run(number<1>, number<8>); break;
+                case 2: run(number<2>, number<4>); break;
+                case 3: run(number<3>, number<4>); break;
+                case 4: run(number<4>, number<3>); break;
+                case 5: run(number<5>, number<2>); break;
+                default: run(number<6>, number<2>); break;
             }
             r += height;
         }
-    }
+    };
+    for (int64_t p = 0; p < length; p++) side_by_side(p, C, length);
+    if (panels % C) side_by_side(length * C, panels % C, 1);
+}
+
+// out [H, N] = (add ? out : 0) + x [H, K] * w: each head its own row and its own matrix [K, N] at `head` from the one
+// before. Heads take turns, for memory is read faster as a few streams than as one.
+static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w, int64_t head, int64_t row, int64_t K,
+                           int64_t N, float* out, int64_t ldo, bool add) {
+    const int64_t turns = (H + STREAMS - 1) / STREAMS;
+    for (int64_t n = 0; n < N; n += 8 * W)
+        at_most<8>((N - n) / W, [&](auto c) {
+            for (int64_t turn = 0; turn < turns; turn++)
+                for (int64_t k = 0; k < K; k += 4)
+                    for (int64_t h = turn; h < H; h += turns)
+                        tile<1, c, false>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4,
+                                          out + h * ldo + n, 0, add || k > 0);
+        });
 }
 
 // LayerNorm without bias: out = (x - mean) / sqrt(variance + 1e-5) * gain, n a multiple of 8. May be in place.
@@ -219,7 +221,7 @@ static void turn(const float* x, const float* cos, const float* sin, int64_t d, 
     }
 }
 
-// Keys and values of some tokens of one row, of all heads.
+// Keys and values of some tokens of one row, of all heads, as others read them.
 struct Span {
     half *keys, *values;  // [H, d, tokens], [H, tokens, d]
     int64_t tokens;
@@ -233,36 +235,52 @@ static Span front(const Batch& b, int64_t l, const Row& row) {
     return span(row.front + l * 2 * b.width * row.room, row.room, b.width);
 }
 
-// Puts key and value [H, d] at place j.
-static void remember(const float* k, const float* v, const Span& to, int64_t j, int64_t heads, int64_t d) {
-    for (int64_t head = 0; head < heads; head++)
-        for (int64_t i = 0; i < d; i += W) {
-            half part[W];
-            narrow(k + head * d + i, part);
-            for (int64_t c = 0; c < W; c++) to.keys[(head * d + i + c) * to.tokens + j] = part[c];
-            narrow(v + head * d + i, to.values + (head * to.tokens + j) * d + i);
+// Puts key and value [H, d] at place j. Across: keys lie as Span says; else token after token, as those being drawn.
+static void remember(const float* k, const float* v, const Span& to, int64_t j, bool across, int64_t heads, int64_t d) {
+    half* key = to.keys + (across ? j : j * heads * d);
+    const int64_t apart = across ? to.tokens : 1;
+    for (int64_t i = 0; i < heads * d; i += W) {
+        half part[W];
+        narrow(k + i, part);
+        for (int64_t c = 0; c < W; c++) key[(i + c) * apart] = part[c];
+        narrow(v + i, to.values + (i / d * to.tokens + j) * d + i % d);
+    }
+}
+
+// While a patch is drawn, the keys in its own page lie token after token, [M, H, d]: a new one is a few lines of
+// memory, not a line for each of its numbers. Their scores: out [H, tokens] = q [H, d] . keys, tokens a multiple of 8;
+// those of tokens that are not there yet mean nothing.
+static void score_own(const float* q, const half* keys, int64_t H, int64_t d, int64_t tokens, float* out, int64_t ldo) {
+    for (int64_t t = 0; t < tokens; t += W)
+        for (int64_t head = 0; head < H; head++) {
+            vec acc[W] = {};
+            for (int64_t i = head * d; i < (head + 1) * d; i += W) {
+                const vec a = load(q + i);
+                UNROLL for (int j = 0; j < W; j++) acc[j] = fma(a, widen(keys + (t + j) * H * d + i), acc[j]);
+            }
+            for (int n = W; n > 2; n /= 2)  // the sum of each
+                for (int j = 0; j < n / 2; j++) acc[j] = _mm256_hadd_ps(acc[2 * j], acc[2 * j + 1]);
+            store(out + head * ldo + t,
+                  _mm256_permute2f128_ps(acc[0], acc[1], 0x20) + _mm256_permute2f128_ps(acc[0], acc[1], 0x31));
         }
 }
 
-// out [tokens] = q [d] . keys [d, stride], tokens a multiple of 8.
-static void score(const float* q, const half* keys, int64_t stride, int64_t d, int64_t tokens, float* out) {
-    for (int64_t t = 0; t < tokens; t += 8 * W)
-        tiles<1, 8>(q, d, keys + t, {stride, 2 * W}, d, std::min(8L, (tokens - t) / W), out + t, 0, false);
-}
-
-// out [8 C] += p [tokens] * values [tokens, d], in two chains, for one alone would wait for itself.
-template <int C>
-static void mix(const float* p, const half* values, int64_t d, int64_t tokens, float* out) {
-    vec first[C], second[C];
-    UNROLL for (int c = 0; c < C; c++) first[c] = load(out + c * W), second[c] = _mm256_setzero_ps();
-    for (int64_t j = 0; j < tokens; j += 2, values += 2 * d) {
-        const vec a = _mm256_broadcast_ss(p + j), b = _mm256_broadcast_ss(p + j + 1);
-        _mm_prefetch((const char*)(values + AHEAD), _MM_HINT_T0);
-        _mm_prefetch((const char*)(values + d + AHEAD), _MM_HINT_T0);
-        UNROLL for (int c = 0; c < C; c++) first[c] = fma(a, widen(values + c * W), first[c]);
-        UNROLL for (int c = 0; c < C; c++) second[c] = fma(b, widen(values + d + c * W), second[c]);
-    }
-    UNROLL for (int c = 0; c < C; c++) store(out + c * W, first[c] + second[c]);
+// Keys [M, D] of a patch that is done -> [D, M], in place.
+static void turn_over(half* keys, int64_t M, int64_t D) {
+    const std::vector<half> from(keys, keys + M * D);
+    for (int64_t t = 0; t < M; t += W)
+        for (int64_t i = 0; i < D; i += W) {
+            __m128i rows[W], next[W];
+            for (int j = 0; j < W; j++) rows[j] = _mm_loadu_si128((const __m128i*)&from[(t + j) * D + i]);
+            for (int round = 0; round < 3; round++) {  // each interleaves the upper half with the lower
+                for (int j = 0; j < W / 2; j++) {
+                    next[2 * j] = _mm_unpacklo_epi16(rows[j], rows[j + W / 2]);
+                    next[2 * j + 1] = _mm_unpackhi_epi16(rows[j], rows[j + W / 2]);
+                }
+                std::copy_n(next, W, rows);
+            }
+            for (int j = 0; j < W; j++) _mm_storeu_si128((__m128i*)(keys + (i + j) * M + t), rows[j]);
+        }
 }
 
 // Scores [n] -> their exponentials, of which the sum is returned.
@@ -285,22 +303,15 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
                    float* scores, float* mixed) {
     const int64_t H = b.heads, D = b.width, d = D / H, M = b.steps, own = (position + W - 1) / W * W;
     const int64_t n = row.room + row.nearby * M + own;
-    auto each = [&](auto visit) {  // (span, tokens of it, place among the scores, which nearby patch or -1)
-        visit(front(b, l, row), row.room, 0, -1);
-        for (int64_t i = 0; i < row.nearby; i++) visit(page(b, l, row.pages[i]), M, row.room + i * M, i);
-        visit(page(b, l, row.page), own, n - own, -1);
-    };
-    each([&](Span s, int64_t tokens, int64_t place, int64_t near) {
-        const float* from = q;
-        if (near >= 0) {
-            const int64_t angles = near * d / 2;
-            for (int64_t head = 0; head < H; head++)
-                turn(q + head * d, row.cos_back + angles, row.sin_back + angles, d, turned + head * d);
-            from = turned;
-        }
-        for (int64_t head = 0; head < H; head++)
-            score(from + head * d, s.keys + head * d * s.tokens, s.tokens, d, tokens, scores + head * n + place);
-    });
+    const Span words = front(b, l, row), self = page(b, l, row.page);
+    multiply_heads(H, q, d, words.keys, d * words.tokens, words.tokens, d, words.tokens, scores, n, false);
+    for (int64_t i = 0; i < row.nearby; i++) {
+        const float *cos = row.cos_back + i * d / 2, *sin = row.sin_back + i * d / 2;
+        const half* keys = page(b, l, row.pages[i]).keys;
+        for (int64_t at = 0; at < D; at += d) turn(q + at, cos, sin, d, turned + at);
+        multiply_heads(H, turned, d, keys, d * M, M, d, M, scores + row.room + i * M, n, false);
+    }
+    score_own(q, self.keys, H, d, own, scores + n - own, n);
     float sums[MOST_HEADS];
     for (int64_t head = 0; head < H; head++) {
         float* of = scores + head * n;  // places that hold no token count for nothing
@@ -309,15 +320,12 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
         sums[head] = soften(of, n);
     }
     std::fill(mixed, mixed + D, 0.0f);
-    each([&](Span s, int64_t tokens, int64_t place, int64_t) {
-        for (int64_t head = 0; head < H; head++) {
-            const float* p = scores + head * n + place;
-            const half* values = s.values + head * d * s.tokens;
-            float* to = mixed + head * d;
-            for (int64_t i = 0; i < d; i += 4 * W)
-                d - i >= 4 * W ? mix<4>(p, values + i, d, tokens, to + i) : mix<2>(p, values + i, d, tokens, to + i);
-        }
-    });
+    auto mix = [&](Span s, int64_t tokens, int64_t place) {
+        multiply_heads(H, scores + place, n, s.values, s.tokens * d, d, tokens, d, mixed, d, true);
+    };
+    mix(words, row.room, 0);
+    for (int64_t i = 0; i < row.nearby; i++) mix(page(b, l, row.pages[i]), M, row.room + i * M);
+    mix(self, own, n - own);
     for (int64_t head = 0; head < H; head++)
         for (int64_t i = head * d; i < (head + 1) * d; i += W) store(mixed + i, load(mixed + i) * all(1 / sums[head]));
 }
@@ -376,7 +384,6 @@ static int64_t draw(const float* logits, int64_t V, double temperature, double t
 struct Lanes {
     std::vector<const Row*> rows;
     int64_t first, positions;  // positions first .. first + positions - 1 of every row
-    Soon soon;
     std::vector<float> x, h, qkv, mixed, wide, turned, scores, logits;
 
     int64_t count() const { return int64_t(rows.size()) * positions; }
@@ -396,29 +403,11 @@ struct Lanes {
     static int64_t padded(const Batch& b) { return (b.vocabulary + 2 * W - 1) / (2 * W) * 2 * W; }
 };
 
-// Lets the products that come before the next attention, which is layer l's, fetch what it reads.
-static void foresee(const Batch& b, Lanes& s, int64_t l) {
-    const int64_t D = b.width;
-    s.soon.pieces.clear(), s.soon.next = 0;
-    int64_t bytes = 0;
-    auto add = [&](const half* at, int64_t tokens) {
-        s.soon.pieces.push_back({(const char*)at, int64_t(sizeof(half)) * 2 * D * tokens});
-        bytes += s.soon.pieces.back().bytes;
-    };
-    for (const Row* row : s.rows) {
-        add(front(b, l, *row).keys, row->room);
-        for (int64_t i = 0; i < row->nearby; i++) add(page(b, l, row->pages[i]).keys, b.steps);
-        add(page(b, l, row->page).keys, b.steps);
-    }
-    const int64_t steps = (s.count() + 5) / 6 * 12 * D * D / (2 * W);  // of all products of a layer
-    s.soon.pace = std::min(int64_t(64), (bytes + steps - 1) / steps);
-}
-
 // One layer, x -> x; leaves the keys and values of its tokens in the rows' own pages.
 static void pass(const Batch& b, Lanes& s, int64_t l) {
     const int64_t H = b.heads, D = b.width, d = D / H, P = s.positions, n = s.count();
     for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm1 + l * D, D, &s.h[i * D]);
-    multiply(s.h.data(), n, D, b.qkv + l * D * 3 * D, 3 * D, s.qkv.data(), false, &s.soon);
+    multiply(s.h.data(), n, D, b.qkv + l * D * 3 * D, 3 * D, s.qkv.data(), false);
     for (int64_t i = 0; i < n; i++) {
         const Row& row = *s.rows[i / P];
         const int64_t position = s.first + i % P, angles = position * (d / 2);
@@ -430,19 +419,18 @@ static void pass(const Batch& b, Lanes& s, int64_t l) {
             turn(k + at, row.cos_own + angles, row.sin_own + angles, d, k + at);
         }
         if (position)
-            remember(k, v, page(b, l, row.page), position - 1, H, d);
+            remember(k, v, page(b, l, row.page), position - 1, false, H, d);
         else  // the begin token's states are nobody else's business
-            remember(k, v, front(b, l, row), row.seen, H, d);
+            remember(k, v, front(b, l, row), row.seen, true, H, d);
     }
     for (int64_t i = 0; i < n; i++)
         attend(b, *s.rows[i / P], l, s.first + i % P, &s.qkv[i * 3 * D], s.turned.data(), s.scores.data(),
                &s.mixed[i * D]);
-    if (P == 1) foresee(b, s, (l + 1) % b.depth);
-    multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true, &s.soon);
+    multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true);
     for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm2 + l * D, D, &s.h[i * D]);
-    multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false, &s.soon);
+    multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false);
     for (int64_t i = 0; i < n * 4 * D; i += W) store(&s.wide[i], gelu(load(&s.wide[i])));
-    multiply(s.wide.data(), n, 4 * D, b.down + l * D * 4 * D, D, s.x.data(), true, &s.soon);
+    multiply(s.wide.data(), n, 4 * D, b.down + l * D * 4 * D, D, s.x.data(), true);
 }
 
 // What lane i is given: its token, if it is not the first, and what its position is told.
@@ -474,7 +462,7 @@ static void step(const Batch& b, const std::vector<const Slot*>& slots) {
         for (int64_t l = 0; l < b.depth; l++) pass(b, s, l);
         if (s.first == b.steps) break;
         for (int64_t i = 0; i < s.count(); i++) normalize(&s.x[i * D], b.norm, D, &s.h[i * D]);
-        multiply(s.h.data(), s.count(), D, b.head, padded, s.logits.data(), false, &s.soon);
+        multiply(s.h.data(), s.count(), D, b.head, padded, s.logits.data(), false);
         const float* with = s.logits.data();
         for (const Slot* slot : slots) {
             const float* without = with + slot->guided * padded;
@@ -503,8 +491,8 @@ extern "C" void decode(const Batch* batch) {
                 replay(b, row, slot->known);
                 continue;
             }
-            for (int64_t l = 0; l < b.depth; l++)  // infinite numbers of an earlier patch would not vanish
-                std::fill_n(page(b, l, row.page).keys, 2 * b.width * b.steps, half(0));
+            for (int64_t l = 0; l < b.depth; l++)  // infinite values of an earlier patch would not vanish
+                std::fill_n(page(b, l, row.page).values, b.width * b.steps, half(0));
         }
         if (known)
             std::copy_n(slot->known, b.steps, slot->drawn);
@@ -513,4 +501,8 @@ extern "C" void decode(const Batch* batch) {
     }
     for (size_t i = 0; i < drawn.size(); i += b.together)
         step(b, {drawn.begin() + i, drawn.begin() + std::min(drawn.size(), i + size_t(b.together))});
+    for (const Slot* slot = b.slot; slot < b.slot + b.slots; slot++)
+        for (int64_t i = 0; i <= slot->guided; i++)
+            for (int64_t l = 0; l < b.depth; l++)
+                turn_over(page(b, l, b.row[slot->row + i].page).keys, b.steps, b.width);
 }

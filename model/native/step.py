@@ -229,12 +229,12 @@ def _matrices(transformer: Transformer) -> dict[str, Tensor]:
     layers = transformer.layers
 
     def panels(weights: list[Tensor]) -> Tensor:
-        """Matrices [N, K] -> [L, N / 16, K, 16] float16, N filled up with zeros."""
+        """Matrices [N, K] -> [L, N / 8, K, 8] float16, N filled up with zeros."""
         w = torch.stack(weights)
         w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[1] % PANEL)).half()
         if not w.isfinite().all():
             raise UnavailableError("a weight is too large for 16 bits")
-        return w.unflatten(1, (-1, PANEL)).transpose(2, 3)
+        return w.unflatten(1, (-1, LANES)).transpose(2, 3)
 
     matrices = {
         "qkv": panels([layer.qkv.weight for layer in layers]),
