@@ -1,7 +1,8 @@
 """A worker that notes when each call of its engine, its encoder and its broker began and ended.
 
 `python -m benchmarks.traced_worker FILE`: `nuwa worker`, with one line of JSON in FILE for each call that is over:
-{"name", "start", "end", "sha256", "count"}, by the clock on the wall, so that they can be laid beside what a viewer saw.
+{"name", "start", "end", "sha256", "count"}, by the clock on the wall, so that they can be laid beside what a viewer
+saw.
 """
 
 import functools

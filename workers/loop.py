@@ -42,6 +42,8 @@ class Worker:
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
     scorer: reads how candidates fit their prompt; without one they stay unread.
+    ahead: whether a batch is drawn while the pixels of the one before are painted. With a single processor that would
+    end nothing sooner, and show patches later.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Worker:
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
+        ahead: bool = True,
     ) -> None:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
@@ -62,6 +65,7 @@ class Worker:
         self._store, self._workspace = store, store.workspace()
         self._engine = engine
         self._scorer = scorer
+        self._ahead = ahead
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
         self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
@@ -112,7 +116,7 @@ class Worker:
         if batch:
             await self._draw(batch)
         # Pixels are never more than a batch behind: memory stays flat, and nobody waits longer for a patch.
-        await asyncio.gather(*before)
+        await asyncio.gather(*before, *([] if self._ahead else self._begun))
         if batch:
             self._learn_pace((time.perf_counter() - started) / len(batch.patches))  # painting and logging included
         self.metrics.jobs_running.set(len(self._leased))
