@@ -22,7 +22,7 @@ from workers.known import KnownPixels
 class TorchEngine:
     """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
 
-    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each thread that calls.
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each calling thread.
     Raises model.loader.WeightsError when the folder does not hold a model.
     """
 
