@@ -22,7 +22,7 @@ from workers.known import KnownPixels
 class TorchEngine:
     """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
 
-    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each calling thread.
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each thread here.
     Raises model.loader.WeightsError when the folder does not hold a model.
     """
 
