@@ -277,7 +277,7 @@ class Worker:
                 await self._painter.show_frame(leased, frame)
         if leased.id in outcome.finished:
             leased.is_complete = True
-            await self._drawing.run(self._engine.finish, leased.id)
+            self._drawing.add(partial(self._engine.finish, leased.id))  # does not wait for the next batch
             finishing = self._in_turn(leased, partial(self._finish, leased))  # files take time: other jobs go on
             self._finishing.add(finishing)
             finishing.add_done_callback(self._finishing.discard)
