@@ -11,24 +11,38 @@ from canvas.grid import Patch
 from jobs.broker.memory import MemoryBroker
 from jobs.events import JobCanceled, JobFailed, PatchEvent
 from jobs.job import JobStatus
+from workers.loop import Worker
 
 pytestmark = pytest.mark.anyio
 
 
 class Held:
-    """Tiles whose pixels wait for `go_on` from their third call on; `begun` once the first of them waits."""
+    """Tiles whose pixels wait for `go_on` from their third call on, which sets `begun`: the first ones of a patch."""
 
     def __init__(self, bench: Any) -> None:
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.batches: list[list[Any]] = []
-        self.calls = 0
+        self.painted: list[Patch] = []
         self.engine = bench.Tiles(before_decode=self.batches.append, before_pixels=self._wait)
 
     def _wait(self, job_id: str, patches: Sequence[Patch]) -> None:
-        self.calls += 1
-        if self.calls >= 3:
+        self.painted += patches
+        if len(self.painted) >= 3:
             self.begun.set()
             assert self.go_on.wait(20)
+
+    @property
+    def ahead(self) -> int:
+        """Batches drawn after the one whose pixels wait."""
+        [number] = [n for n, batch in enumerate(self.batches, start=1) if ("job", self.painted[-1]) in batch]
+        return len(self.batches) - number
+
+
+async def until_let_go_of(worker: Worker, how: str) -> None:
+    name, labels, ended = "nuwa_worker_jobs_ended_total", {"how": how}, worker.metrics.registry.get_sample_value
+    async with asyncio.timeout(20):
+        while not ended(name, labels):  # noqa: ASYNC110 - nothing is told of it
+            await asyncio.sleep(0.01)
 
 
 async def test_the_next_batch_is_drawn_while_pixels_are_painted_and_the_one_after_it_waits(limits, bench) -> None:
@@ -37,9 +51,7 @@ async def test_the_next_batch_is_drawn_while_pixels_are_painted_and_the_one_afte
     async with bench.working(broker, held.engine):
         assert await asyncio.to_thread(held.begun.wait, 20)
         await asyncio.sleep(0.2)
-        drawn = sum(map(len, held.batches))
-        waiting = drawn - (await broker.state(job.id)).patches_done
-        assert len(held.batches[-2]) < waiting <= len(held.batches[-2]) + len(held.batches[-1])
+        assert held.ahead == 1
         held.go_on.set()
         await bench.until_ended(broker, job)
     assert await bench.check_finished(broker, job) == await bench.alone(job)
@@ -52,8 +64,7 @@ async def test_a_worker_that_does_not_draw_ahead_waits_for_all_pixels_and_gives_
     task = asyncio.create_task(worker.run())
     assert await asyncio.to_thread(held.begun.wait, 20)
     await asyncio.sleep(0.2)
-    waiting = sum(map(len, held.batches)) - (await broker.state(job.id)).patches_done
-    assert waiting <= len(held.batches[-1])
+    assert held.ahead == 0
     held.go_on.set()
     await bench.until_ended(broker, job)
     await bench.kill(task)
@@ -63,18 +74,18 @@ async def test_a_worker_that_does_not_draw_ahead_waits_for_all_pixels_and_gives_
 async def test_a_job_canceled_while_its_pixels_are_painted_logs_what_was_drawn_and_draws_no_more(limits, bench) -> None:
     broker, job, held = MemoryBroker(limits), bench.job("job", 160, 160), Held(bench)
     await bench.submit(broker, job)
-    async with bench.working(broker, held.engine):
+    async with bench.working(broker, held.engine) as worker:
         assert await asyncio.to_thread(held.begun.wait, 20)
         await asyncio.sleep(0.1)
         drawn = sum(map(len, held.batches))
         await broker.cancel(job.id)
         held.go_on.set()
-        await bench.until_ended(broker, job)
+        await until_let_go_of(worker, "canceled")
+        assert held.engine.pages_used == 0
     logged = [entry.event for entry in await bench.read_all(broker, job)]
     assert isinstance(logged[-1], JobCanceled)
     patches = sum(isinstance(event, PatchEvent) for event in logged)
     assert patches == logged[-1].done == drawn == sum(map(len, held.batches))
-    assert held.engine.pages_used == 0
 
 
 async def test_a_lease_lost_while_pixels_are_painted_writes_nothing_more(limits, bench) -> None:
@@ -86,9 +97,7 @@ async def test_a_lease_lost_while_pixels_are_painted_writes_nothing_more(limits,
         [(thief, _)] = await broker.take("thief", 1, 0.0)
         logged = len(await bench.read_all(broker, job))
         held.go_on.set()
-        async with asyncio.timeout(20):
-            while worker._leased:  # noqa: ASYNC110 - nothing is told of it
-                await asyncio.sleep(0.01)
+        await until_let_go_of(worker, "lost")
         assert len(await bench.read_all(broker, job)) == logged
         assert held.engine.pages_used == 0
         await broker.release(thief)
