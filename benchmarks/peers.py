@@ -50,7 +50,7 @@ class Transformers:
         tokens = torch.randint(1, config.vocab_size, (rows, self._before))
         static = {"max_cache_len": self._before + STEPS + 1} if cache == "static" else {}
         kept = (transformers.StaticCache if static else transformers.DynamicCache)(config=config, **static)
-        self.model(tokens[:, :-1], past_key_values=kept, use_cache=True)
+        self.model(tokens[:, :-1], cache=kept, use_cache=True)
         return Prompted(self.model, tokens, kept)
 
 
@@ -68,7 +68,7 @@ class Prompted:
             do_sample=True,
             top_k=0,
             max_new_tokens=STEPS + 1,  # the first one belongs to the prompt
-            past_key_values=copy.deepcopy(self._cache),
+            cache=copy.deepcopy(self._cache),
             stopping_criteria=transformers.StoppingCriteriaList([clock]),
         )
         return (clock.ticks[-1] - clock.ticks[0]) / STEPS

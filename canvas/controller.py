@@ -8,7 +8,7 @@ a given picture is its frame 0.
 Source: paper.md 2.3 and 4.2 (the composition is our reading of Fig. 6).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -34,7 +34,8 @@ class Layout:
 
     origin: x and y of the picture's corner on the grid, in pixels, each less than a patch.
     given: the box of frame 0, in pixels of the picture, whose pixels are known; None when none are.
-    hole: a box inside `given` that is to be drawn anew all the same.
+    hole: a box inside `given` that is to be drawn anew all the same, or at least some pixels of it.
+    spared: patches in the hole that keep every pixel.
     """
 
     width: int
@@ -43,6 +44,7 @@ class Layout:
     origin: tuple[int, int] = (0, 0)
     given: Box | None = None
     hole: Box | None = None
+    spared: frozenset[Patch] = frozenset()
 
     def box(self, patch: Patch) -> Box:
         """Where the patch lies in the picture, in pixels, cropped to it."""
@@ -83,12 +85,19 @@ class Layout:
 
 
 def lay_out(
-    width: int, height: int, patch_px: int, given: Box | None = None, hole: Box | None = None, frames: int = 1
+    width: int,
+    height: int,
+    patch_px: int,
+    given: Box | None = None,
+    hole: Box | None = None,
+    frames: int = 1,
+    spared: Iterable[int] = (),
 ) -> Layout:
     """A picture, or a film of so many frames, on the smallest grid that covers it.
 
     Along each axis the grid's lines run through the edge of the given pixels beyond which more is to be drawn, so that
     the border lies between patches; without given pixels, from the picture's top left corner.
+    spared: by grid index, patches in the hole that keep every pixel; at least one must be left to draw.
     Raises ValueError for sizes below 1, for boxes that are empty or not inside what holds them, and for given pixels
     that are less than a whole frame of a film.
     """
@@ -102,7 +111,14 @@ def lay_out(
     if given is not None:
         x = _origin(given.left, given.right, width, patch_px)
         y = _origin(given.top, given.bottom, height, patch_px)
-    return Layout(width, height, Grid.from_pixels(x + width, y + height, patch_px, frames), (x, y), given, hole)
+    grid = Grid.from_pixels(x + width, y + height, patch_px, frames)
+    kept = frozenset(map(grid.patch, spared))
+    layout = Layout(width, height, grid, (x, y), given, hole, kept)
+    if kept:
+        region = None if layout.unknown is None else _touched(layout.unknown, grid)
+        if region is None or len(kept) >= len(region) or any(patch not in region for patch in kept):
+            raise ValueError("spared patches must lie in the hole, and not be all of it")
+    return layout
 
 
 def plan_task(layout: Layout, extent: Extent, orders: Sequence[str]) -> Plan:
@@ -172,7 +188,7 @@ def _given_patches(layout: Layout) -> frozenset[Patch]:
         return frozenset()
     redrawn = None if layout.unknown is None else _touched(layout.unknown, layout.grid)
     core = (Patch(0, row, column) for row in layout.core.rows for column in layout.core.columns)
-    return frozenset(patch for patch in core if redrawn is None or patch not in redrawn)
+    return frozenset(patch for patch in core if redrawn is None or patch not in redrawn or patch in layout.spared)
 
 
 def _touched(box: Box, grid: Grid) -> Region:

@@ -30,7 +30,7 @@ from server.gateway import Gateway
 from server.images import ResultFormat, convert
 from server.metrics import Metrics
 from server.prepare import prepare
-from server.uploads import Upload
+from server.uploads import Files, Upload
 from workers.engine import Engine
 from workers.loop import Worker
 from workers.main import load_engine
@@ -48,10 +48,10 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be drawn, the picture it goes on from, and the format that its file's name asks for."""
+    """What is to be drawn, the picture it goes on from and a mask, and the format that its file's name asks for."""
 
     request: GenerateRequest
-    picture: bytes | None
+    files: Files
     format: str
 
     @property
@@ -63,17 +63,18 @@ def generate(
     request: dict[str, Any],
     out: Path,
     image: Path | None = None,
+    mask: Path | None = None,
     server: str | None = None,
     weights: Path | None = None,
     engine: str | None = None,
 ) -> None:
     """Draw what the request says (fields of GenerateRequest) into `out`. Raises typer.Exit when it cannot.
 
-    image: a picture to go on from.
+    image: a picture to go on from.  mask: what of it is drawn anew.
     """
     if not out.absolute().parent.is_dir():
         raise fail(f"{out}: there is no folder {out.absolute().parent}.")
-    wanted = _checked(request, out, image)
+    wanted = _checked(request, out, Files(_read(image, "image"), _read(mask, "mask")))
     begun: dict[str, Any] = {}
     with progress_bar() as show:
 
@@ -91,14 +92,19 @@ def generate(
     say(f"{out}: {length}{begun['width']}x{begun['height']} pixels")
 
 
-def _checked(request: dict[str, Any], out: Path, image: Path | None) -> Wanted:
+def _read(file: Path | None, field: str) -> Upload | None:
     """Raises typer.Exit, having said what is wrong."""
-    picture = None
-    if image is not None:
-        try:
-            picture = image.read_bytes()
-        except OSError as error:
-            raise fail(f"{image}: {error.strerror}.") from None
+    try:
+        return None if file is None else Upload(file.read_bytes(), field=field)
+    except OSError as error:
+        raise fail(f"{file}: {error.strerror}.") from None
+
+
+def _checked(request: dict[str, Any], out: Path, files: Files) -> Wanted:
+    """Raises typer.Exit, having said what is wrong."""
+    if "extend" in request:
+        request = request | {"extend": {side: _whole(px) for side, px in request["extend"].items()}}
+    if files.image is not None:
         is_film = "frames" in request or "fps" in request
         request = {"task": Task.IMAGE_ANIMATION if is_film else Task.IMAGE_OUTPAINTING} | request
     try:
@@ -109,7 +115,12 @@ def _checked(request: dict[str, Any], out: Path, image: Path | None) -> Wanted:
     if out.suffix.lower() not in formats:
         what = "film" if formats is FILMS else "picture"
         raise fail(f"{out}: name a {', '.join(formats)} file for a {what}.")
-    return Wanted(checked, picture, formats[out.suffix.lower()])
+    return Wanted(checked, files, formats[out.suffix.lower()])
+
+
+def _whole(text: str) -> int | str:
+    """A whole number as one, anything else as it is: the request's rules say what is wrong with it."""
+    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else text
 
 
 @contextlib.contextmanager
@@ -163,10 +174,9 @@ async def _draw_here(wanted: Wanted, engine: Engine, on_event: OnEvent) -> bytes
         worker = Worker(broker, store, engine, "here", idle_wait_s=0.05)
         await broker.announce("here", [engine.model], ttl_s=1)
         gateway = Gateway(load_settings(GatewaySettings), broker, store, Feeds(broker), Metrics())
-        prepared = await prepare(gateway, wanted.request, None if wanted.picture is None else Upload(wanted.picture))
+        prepared = await prepare(gateway, wanted.request, wanted.files)
         job = prepared.job
-        if prepared.picture is not None:
-            store.put(job.id, prepared.picture.png, "given")
+        prepared.keep(store)
         await broker.submit(job, job.total)
         working = asyncio.create_task(worker.run())
         async for event in _events(broker, job.id, working):
@@ -202,11 +212,12 @@ def draw_there(server: str, wanted: Wanted, on_event: OnEvent) -> bytes:
     """The file as of GET /jobs/{id}/result, drawn by a running server."""
     body = wanted.request.model_dump(mode="json", exclude_unset=True)
     with client_of(server) as client:
-        if wanted.picture is None:
+        sent = [upload for upload in (wanted.files.image, wanted.files.mask) if upload is not None]
+        if not sent:
             job = ask(client, "POST", "/generate", json=body).json()
         else:
-            form = {"request": (None, json.dumps(body)), "image": ("image", wanted.picture)}
-            job = ask(client, "POST", "/generate", files=form).json()
+            form: dict[str, Any] = {upload.field: (upload.field, upload.data) for upload in sent}
+            job = ask(client, "POST", "/generate", files={"request": (None, json.dumps(body)), **form}).json()
         for kind, data in follow(client, job["links"]["events"]):
             on_event(kind, data)
         return ask(client, "GET", job["links"]["result"], params={"format": wanted.format}).content

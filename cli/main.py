@@ -125,7 +125,13 @@ def generate(
     fps: Annotated[int | None, typer.Option(show_default="8 of a film", help="Frames a second, of a film.")] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="A picture: the first frame of a film, or what is extended to --width and --height."),
+        typer.Option(help="A picture: the first frame of a film, or what is extended or repainted."),
+    ] = None,
+    extend: Annotated[
+        str | None, typer.Option(help="Pixels to add to it, as left=64,right=128; or give --width and --height.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture as large as it: what is white is drawn anew, all else stays.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Same request and seed: same picture. Left out: drawn.")] = None,
     order: Annotated[str, typer.Option(help="auto, omega, omega_star, zeta or zeta_star.")] = "auto",
@@ -152,9 +158,11 @@ def generate(
         "height": height,
         "frames": frames,
         "fps": fps,
+        "extend": None if extend is None else dict(side.partition("=")[::2] for side in extend.split(",")),
     }
     request |= {"seed": seed, "order": order, "sampling": given}
-    run({name: value for name, value in request.items() if value is not None}, out, image, server, weights, engine)
+    asked = {name: value for name, value in request.items() if value is not None}
+    run(asked, out, image, mask, server, weights, engine)
 
 
 @app.command(epilog="Example: `nuwa models --server http://127.0.0.1:8000`")

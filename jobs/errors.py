@@ -4,6 +4,7 @@
      +- JobNotFound             no job has this id, or its time to live has passed
      +- LeaseLost               another worker holds the job now; whatever this worker made of it is refused
      +- QueueFull               the queue holds as many jobs as it may; try again later
+     +- IdempotencyKeyReused    the key came with another request before
      +- BrokerUnavailable       Redis does not answer; nothing is lost, try again later
      +- UnknownModel            no worker serves a model of this name
      +- InvalidSettings         an environment variable or option has a value that cannot be used
@@ -41,6 +42,12 @@ class QueueFull(NuwaError):
     def __init__(self, message: str, retry_after_s: int = 10) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class IdempotencyKeyReused(NuwaError):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
 
 
 class BrokerUnavailable(NuwaError):

@@ -39,6 +39,7 @@ class JobStarted(_Event):
         default=None, description="The box of the caller's own pixels: left, top, right, bottom, in pixels."
     )
     repaint: Area | None = Field(default=None, description="The part of the caller's picture that is drawn anew.")
+    masked: bool = Field(default=False, description="Whether a mask says which pixels of that part.")
 
 
 class JobResumed(_Event):

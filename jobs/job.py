@@ -51,9 +51,7 @@ class ModelInfo(Frozen):
     pool_pages: int | None = Field(default=None, description="Pages of a worker's context pool.")
     page_bytes: int | None = Field(default=None, description="Size of a page: of the states of one patch.")
     guided_pages: int = Field(default=1, description="Pages that a patch takes with classifier-free guidance.")
-    patch_seconds: float | None = Field(
-        default=None, description="Measured time for a patch, a moving average; null before the first ones."
-    )
+    patch_seconds: float | None = Field(default=None, description="Measured time for a patch, a moving average.")
 
 
 class Candidate(Frozen):
@@ -66,6 +64,13 @@ class Candidate(Frozen):
 
 def candidate_id(group: str, place: int) -> str:
     return f"{group}-{place}"
+
+
+def together(job: "Job") -> list[str]:
+    """The ids of the jobs that are kept together: its own, or all candidates of its group."""
+    if job.candidate is None:
+        return [job.id]
+    return [candidate_id(job.candidate.group, place) for place in range(job.candidate.n)]
 
 
 class Job(Frozen):
@@ -88,13 +93,21 @@ class Job(Frozen):
         description="Where a given picture lies: left, top, right, bottom in pixels of the finished one (of a film: of "
         "its first frame).",
     )
+    masked: bool = Field(
+        default=False,
+        description="Whether a mask lies in the store: of `repaint`, only its white pixels are drawn anew.",
+    )
+    spared: tuple[int, ...] = Field(default=(), description="By index, patches in `repaint` without a white pixel.")
     candidate: Candidate | None = None
-    digest: str | None = Field(default=None, description="Of the whole request, where an Idempotency-Key came with it.")
+    claim: str | None = Field(
+        default=None, description="What an Idempotency-Key that came with the request stands for."
+    )
+    digest: str | None = Field(default=None, description="Of the whole request, where such a key came with it.")
 
     @cached_property
     def layout(self) -> Layout:
         """How the picture lies on its grid."""
-        return layout_of(self.request, self.patch_px, self.given)
+        return layout_of(self.request, self.patch_px, self.given, self.spared)
 
     def plan(self, extent: Extent) -> Plan:
         """Its phases. Raises ValueError when `order` does not fit them."""
@@ -111,14 +124,19 @@ class Job(Frozen):
         return len(self.layout.grid)
 
 
-def layout_of(request: GenerateRequest, patch_px: int, given: tuple[int, int, int, int] | None) -> Layout:
+def layout_of(
+    request: GenerateRequest,
+    patch_px: int,
+    given: tuple[int, int, int, int] | None,
+    spared: tuple[int, ...] = (),
+) -> Layout:
     """The layout that a request asks for once its width and height are those of the finished picture."""
     box = None if given is None else Box(*given)
     hole = None
     if request.repaint is not None:
         area = request.repaint
         hole = Box(area.left, area.top, area.left + area.width, area.top + area.height)
-    return lay_out(request.width, request.height, patch_px, box, hole, request.frames or 1)
+    return lay_out(request.width, request.height, patch_px, box, hole, request.frames or 1, spared)
 
 
 class JobState(Frozen):

@@ -178,6 +178,12 @@ class GenerateRequest(Frozen):
     repaint: Area | None = Field(
         default=None, description="image_outpainting: a rectangle of the given picture to draw anew, instead of extend."
     )
+    mask: str | None = Field(
+        default=None,
+        description="image_outpainting: instead of repaint a picture as large as the given one, in base64 or a data "
+        "URL: where it is white (or transparent), the given one is drawn anew. As multipart/form-data a part.",
+        repr=False,
+    )
     order: OrderName = Field(default=OrderName.AUTO, description="The sequence in which patches are made.")
     seed: int | None = Field(
         default=None,
@@ -191,7 +197,7 @@ class GenerateRequest(Frozen):
         ge=1,
         le=CANDIDATES_MAX,
         strict=True,
-        description="Pictures of the same request, with seeds seed, seed + 1 and so on, as one group.",
+        description="Pictures or films of the same request, with seeds seed, seed + 1 and so on, as one group.",
     )
     sampling: SamplingParams = SamplingParams()
     guidance_scale: float | None = Field(
@@ -234,8 +240,6 @@ class GenerateRequest(Frozen):
             barred = [name for name in barred if name not in ("image", "job")]
         if task not in FILM_TASKS:
             barred += self._film_fields()
-        elif self.n > 1:
-            raise _misfit("n", "n must be 1 for a film")
         for name in barred:
             raise _misfit(name, f"task {task} takes no {name}")
         return self
@@ -247,7 +251,7 @@ class GenerateRequest(Frozen):
     def _picture_fields(self) -> list[str]:
         """The fields about a given picture that say something."""
         fields = type(self).model_fields
-        own = ("image", "job", "extend", "anchor", "repaint")
+        own = ("image", "job", "extend", "anchor", "repaint", "mask")
         return [name for name in own if getattr(self, name) != fields[name].default]
 
     @property

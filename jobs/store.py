@@ -16,9 +16,9 @@ from typing import IO, Literal, Protocol, get_args
 
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
-# Of a job's files: the finished picture (a film: MP4), the picture that its caller gave; of a film also MP4 in
-# fragments, which grows while it is drawn, and the finished film in other formats.
-Kind = Literal["result", "given", "film", "webm", "webp", "gif"]
+# Of a job's files: the finished picture (a film: MP4), the picture that its caller gave, and the mask of what of it is
+# drawn anew; of a film also MP4 in fragments, which grows while it is drawn, and the finished film in other formats.
+Kind = Literal["result", "given", "mask", "film", "webm", "webp", "gif"]
 
 
 class ResultStore(Protocol):

@@ -6,8 +6,7 @@ NuwaError (jobs/errors.py)  and the gateway's own:
  +- MalformedCursor         Last-Event-ID is not an id of this event log
  +- MalformedForm           a body of multipart/form-data that is none
  +- InvalidRequest          fields are wrong: carries a pointer, a message and a limit for each
- +- GroupNotFound           no group has this id, or one of its jobs has expired
- +- IdempotencyKeyReused    the key came with another request before
+ +- GroupNotFound           no group has this id, or its time to live has passed
  +- PatchNotFound           the patch does not exist (yet), or no version of it has this hash
  +- NoGivenPicture          no picture came with the job's request
  +- NoFilm                  the job draws a picture
@@ -29,7 +28,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, NuwaError, QueueFull, UnknownModel
+from jobs.errors import (
+    BrokerUnavailable,
+    IdempotencyKeyReused,
+    JobNotFound,
+    LeaseLost,
+    NuwaError,
+    QueueFull,
+    UnknownModel,
+)
 from server.wording import FieldError, describe_all
 
 PROBLEM_JSON = "application/problem+json"
@@ -72,15 +79,9 @@ class InvalidRequest(NuwaError):
 
 
 class GroupNotFound(NuwaError):
-    """No group has this id, or one of its jobs has expired."""
+    """No group has this id, or its time to live has passed."""
 
     code = "group_not_found"
-
-
-class IdempotencyKeyReused(NuwaError):
-    """The key came with another request before."""
-
-    code = "idempotency_key_reused"
 
 
 class PatchNotFound(NuwaError):

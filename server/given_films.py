@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from server.limits import FILM_SIDE_MAX_PX, FRAME_MAX_PIXELS
-from server.uploads import PICTURE, GivenPicture, Upload, check_file, refused
+from server.uploads import PICTURE, GivenPicture, Upload, check_file
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def read_last_frame(upload: Upload, kind: Kind, max_pixels: int) -> GivenPicture
     claimed = upload.media_type
     is_told = claimed.startswith(("image/", "video/", "audio/")) and not claimed.endswith("/*")
     if is_told and claimed not in _MEDIA_TYPES[kind]:
-        raise refused(f"must be what it is called (got {claimed} that holds {kind})")
+        raise upload.refused(f"must be what it is called (got {claimed} that holds {kind})")
     wanted = {
         "kind": kind,
         "memory": READ_MAX_BYTES,
@@ -67,14 +67,14 @@ def read_last_frame(upload: Upload, kind: Kind, max_pixels: int) -> GivenPicture
     try:
         reader = subprocess.run(command, input=upload.data, capture_output=True, timeout=READ_MAX_S, check=True)
     except subprocess.TimeoutExpired:
-        raise refused(f"must take at most {READ_MAX_S:g} seconds to read", limit=READ_MAX_S) from None
+        raise upload.refused(f"must take at most {READ_MAX_S:g} seconds to read", limit=READ_MAX_S) from None
     except subprocess.CalledProcessError as error:  # a decoder that fell over
         log.warning(
             "the reader of films ended with %s: %s", error.returncode, error.stderr[-300:].decode(errors="replace")
         )
-        raise refused("must be whole: the file is cut off or damaged") from None
+        raise upload.refused("must be whole: the file is cut off or damaged") from None
     line, _, png = reader.stdout.partition(b"\n")
     answer = json.loads(line)
     if "rule" in answer:
-        raise refused(answer["rule"], limit=answer["limit"])
+        raise upload.refused(answer["rule"], limit=answer["limit"])
     return GivenPicture(png, answer["width"], answer["height"], answer["fps"])

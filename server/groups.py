@@ -12,7 +12,7 @@ from server.errors import GroupNotFound
 async def candidates(broker: Broker, group: str) -> list[JobState]:
     """The jobs of a group in the order of their seeds.
 
-    Raises GroupNotFound for an unknown group, or one of which a job has expired; BrokerUnavailable.
+    Raises GroupNotFound, BrokerUnavailable.
     """
     try:
         first = await broker.state(check_job_id(candidate_id(group, 0)))

@@ -22,6 +22,7 @@ from jobs.request import (
     OrderName,
     Task,
 )
+from jobs.store import ResultStore
 from server.errors import FrameNotFound, InvalidRequest, ResultGone
 from server.files import no_longer_kept, result_file
 from server.films import frame_png
@@ -29,46 +30,65 @@ from server.gateway import Gateway, known_id
 from server.given_films import PICTURE_OR_FILM, kind_of_film, read_last_frame
 from server.idempotency import Claim
 from server.limits import check, check_candidates, check_pool, choose_model
-from server.uploads import GIVEN_MAX_PIXELS, PICTURE, GivenPicture, Upload, from_base64, read_picture
+from server.masks import Mask, read_mask
+from server.uploads import GIVEN_MAX_PIXELS, PICTURE, Files, GivenPicture, Upload, from_base64, read_picture
 from server.wording import FieldError, field_error
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What can be submitted: a job, or the candidates of a group; the model that draws, and the picture to extend."""
+    """What can be submitted: a job, or the candidates of a group; the model that draws, the picture to go on from."""
 
     jobs: tuple[Job, ...]
     model: ModelInfo
-    picture: GivenPicture | None
+    picture: GivenPicture | None = None
+    mask: Mask | None = None
 
     @property
     def job(self) -> Job:
         """The only one, or the first candidate: all differ in their seeds alone."""
         return self.jobs[0]
 
+    def keep(self, store: ResultStore) -> None:
+        """Put picture and mask where the jobs' workers look for them. Blocks."""
+        for job in self.jobs:
+            if self.picture is not None:
+                store.put(job.id, self.picture.png, "given")
+            if self.mask is not None:
+                store.put(job.id, self.mask.png, "mask")
 
-async def prepare(
-    gateway: Gateway, wanted: GenerateRequest, upload: Upload | None, claimed: Claim | None = None
-) -> Prepared:
+    def forget(self, store: ResultStore) -> None:
+        """Undo keep(). Blocks."""
+        for job in self.jobs:
+            store.delete(job.id, "given")
+            store.delete(job.id, "mask")
+
+
+async def prepare(gateway: Gateway, wanted: GenerateRequest, files: Files, claimed: Claim | None = None) -> Prepared:
     """Check everything and choose what was left open.
 
     Raises InvalidRequest, NoWorker, BrokerUnavailable; JobNotFound, ResultNotReady of a job to go on from.
     """
     model = choose_model(await gateway.models(), wanted.model, gateway.settings.default_model)
     check_candidates(wanted, gateway.settings.max_candidates)
-    wanted, upload = _with_upload(_with_guidance(wanted), upload)
+    wanted, upload = _with_upload(_with_guidance(wanted), files.image)
+    painted = _mask_of(wanted, files.mask)
     wanted = _with_length(wanted)
     limits = gateway.settings.max_pixels, gateway.settings.max_frames
     if wanted.resolved_task not in (Task.IMAGE_OUTPAINTING, Task.IMAGE_ANIMATION):
         wanted = _with_rate(wanted, None)
         check(wanted, model, *limits)
-        return Prepared(_jobs(_fixed(wanted, model, None), claimed), model, None)
+        return Prepared(_jobs(_fixed(wanted, model, None), claimed), model)
     picture = await _given(gateway, wanted, upload)
     wanted = _with_rate(wanted, picture.fps)
+    mask = None
+    if painted is not None:
+        mask = await _mask(gateway, painted, picture)
+        wanted = wanted.model_copy(update={"mask": None, "repaint": mask.area})
     to_place = place_first if wanted.resolved_task is Task.IMAGE_ANIMATION else place
     request, given = to_place(wanted, picture.width, picture.height)
     check(request, model, *limits)
-    return Prepared(_jobs(_fixed(request, model, given), claimed), model, picture)
+    return Prepared(_jobs(_fixed(request, model, given, mask), claimed), model, picture, mask)
 
 
 async def _given(gateway: Gateway, wanted: GenerateRequest, upload: Upload | None) -> GivenPicture:
@@ -89,6 +109,11 @@ async def _given(gateway: Gateway, wanted: GenerateRequest, upload: Upload | Non
         if film is not None:
             return await asyncio.to_thread(read_last_frame, upload, film, max_pixels)
         return await asyncio.to_thread(read_picture, upload, max_pixels, PICTURE_OR_FILM if is_first else PICTURE)
+
+
+async def _mask(gateway: Gateway, painted: Upload, picture: GivenPicture) -> Mask:
+    async with gateway.converting:
+        return await asyncio.to_thread(read_mask, painted, picture, picture.width * picture.height)
 
 
 async def _drawn(gateway: Gateway, job_id: str, max_pixels: int, is_first: bool) -> GivenPicture:
@@ -126,7 +151,9 @@ def place(wanted: GenerateRequest, width: int, height: int) -> tuple[GenerateReq
     asked += ["width and height"] if has_size else []
     if len(asked) != 1:
         got = " and ".join(asked) or "none of them"
-        raise InvalidRequest(field_error("extend", f"or repaint, or width and height, must be given (got {got})"))
+        raise InvalidRequest(
+            field_error("extend", f"or repaint, or mask, or width and height, must be given (got {got})")
+        )
     if wanted.repaint is not None:
         return _repainted(wanted, width, height)
     if wanted.extend is not None:
@@ -199,12 +226,26 @@ def _with_upload(wanted: GenerateRequest, upload: Upload | None) -> tuple[Genera
         upload, task = from_base64(wanted.image), wanted.resolved_task
     else:
         return wanted, None
-    is_extended = bool({"extend", "anchor", "repaint"} & wanted.model_fields_set)
+    is_extended = bool({"extend", "anchor", "repaint", "mask"} & wanted.model_fields_set)
     if wanted.task is None and not is_extended and kind_of_film(upload.data) is not None:
-        if wanted.n > 1:
-            raise InvalidRequest(field_error("n", "must be 1 for a film", wanted.n, 1))
         task = Task.IMAGE_ANIMATION
     return wanted.model_copy(update={"task": task}), upload
+
+
+def _mask_of(wanted: GenerateRequest, mask: Upload | None) -> Upload | None:
+    """The mask from wherever it was sent. Raises InvalidRequest."""
+    if mask is None and wanted.mask is None:
+        return None
+    if mask is not None and wanted.mask is not None:
+        raise InvalidRequest(field_error("mask", "must be sent once: as a part of the form, or in base64"))
+    if wanted.resolved_task is not Task.IMAGE_OUTPAINTING:
+        raise InvalidRequest(field_error("mask", f"is not taken by task {wanted.resolved_task}"))
+    has_size = bool({"width", "height"} & wanted.model_fields_set)
+    if wanted.extend is not None or wanted.repaint is not None or has_size:
+        raise InvalidRequest(
+            field_error("mask", "must be left out where extend, repaint, or width and height are given")
+        )
+    return mask if wanted.mask is None else from_base64(wanted.mask, "mask")
 
 
 def _with_length(wanted: GenerateRequest) -> GenerateRequest:
@@ -238,9 +279,12 @@ def _with_guidance(wanted: GenerateRequest) -> GenerateRequest:
     return wanted.model_copy(update={"sampling": sampling, "guidance_scale": None})
 
 
-def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, int, int] | None) -> Job:
+def _fixed(
+    request: GenerateRequest, model: ModelInfo, given: tuple[int, int, int, int] | None, mask: Mask | None = None
+) -> Job:
     """Raises InvalidRequest when the order asked for, or every one of the model's, cannot draw this."""
-    layout = layout_of(request, model.patch_px, given)
+    spared = () if mask is None else mask.spared(model.patch_px)
+    layout = layout_of(request, model.patch_px, given, spared)
     forced = None if request.order is OrderName.AUTO else request.order.value
     try:
         orders = choose_orders(layout, Extent(*model.extent), model.orders, forced)
@@ -255,6 +299,8 @@ def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, in
         patch_px=model.patch_px,
         created_at=datetime.now(UTC),
         given=given,
+        masked=mask is not None,
+        spared=spared,
     )
     check_pool(job, model)
     return job
@@ -263,7 +309,7 @@ def _fixed(request: GenerateRequest, model: ModelInfo, given: tuple[int, int, in
 def _jobs(job: Job, claimed: Claim | None) -> tuple[Job, ...]:
     """The job, or the candidates of a group of which it is the pattern, under the id that a key has claimed."""
     if claimed is not None:
-        job = job.model_copy(update={"id": claimed.id, "digest": claimed.digest})
+        job = job.model_copy(update={"id": claimed.id, "claim": claimed.name, "digest": claimed.digest})
     count = job.request.n
     return (job,) if count == 1 else tuple(_candidate(job, place, count) for place in range(count))
 

@@ -40,6 +40,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "events": "/jobs/019c1d2a4b07f3a1c29e5d88b6401e7f/events",
         "film": None,
         "given": None,
+        "mask": None,
         "result": "/jobs/019c1d2a4b07f3a1c29e5d88b6401e7f/result",
         "cancel": "/jobs/019c1d2a4b07f3a1c29e5d88b6401e7f",
     },
@@ -114,6 +115,7 @@ class Links(BaseModel):
     events: str
     film: str | None = Field(default=None, description="Of films: the stream that grows while they are made.")
     given: str | None = Field(default=None, description="Of jobs that go on from a picture: that picture.")
+    mask: str | None = Field(default=None, description="Of jobs with a mask: white where the picture is drawn anew.")
     result: str
     cancel: str
 
@@ -139,7 +141,9 @@ class JobView(BaseModel):
     given: tuple[int, int, int, int] | None = Field(
         description="Where a given picture lies in the finished one: left, top, right, bottom in pixels."
     )
-    repaint: Area | None = Field(description="The part of the given picture that is drawn anew.")
+    repaint: Area | None = Field(
+        description="The part of the given picture that is drawn anew; with a mask, the rectangle around all of it."
+    )
     job: str | None = Field(description="The job whose picture is extended.")
     group: str | None = Field(description="The group that the job is a candidate of.")
     fit: Fit | None = Field(description="Of a finished candidate, where its worker can read pictures.")
@@ -185,6 +189,7 @@ class JobView(BaseModel):
                 events=f"{path}/events",
                 film=f"{path}/film" if job.is_film else None,
                 given=f"{path}/given" if job.given is not None else None,
+                mask=f"{path}/mask" if job.masked else None,
                 result=f"{path}/result",
                 cancel=path,
             ),

@@ -26,10 +26,23 @@ PICTURE = "a PNG, JPEG, WebP or AVIF file"
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was sent, with the media type that its sender gave it ("" for none)."""
+    """A file as it was sent, with the media type that its sender gave it ("" for none), and the field that it is."""
 
     data: bytes
     media_type: str = ""
+    field: str = "image"
+
+    def refused(self, rule: str, limit: Limit = None) -> InvalidRequest:
+        """A fault of the file."""
+        return InvalidRequest(field_error(self.field, rule, limit=limit))
+
+
+@dataclass(frozen=True)
+class Files:
+    """What came beside the JSON of a request, as parts of a form."""
+
+    image: Upload | None = None
+    mask: Upload | None = None
 
 
 @dataclass(frozen=True)
@@ -42,49 +55,56 @@ class GivenPicture:
     fps: float | None = None
 
 
-def from_base64(text: str) -> Upload:
-    """Base64, or a data URL of it. Raises InvalidRequest."""
+def from_base64(text: str, field: str = "image") -> Upload:
+    """Base64, or a data URL of it, as the value of a field. Raises InvalidRequest."""
     if len(text) > 4 * FILE_MAX_BYTES // 3 + 200:
-        raise refused(f"must be at most {FILE_MAX_BYTES} bytes", limit=FILE_MAX_BYTES)
+        raise Upload(b"", field=field).refused(f"must be at most {FILE_MAX_BYTES} bytes", limit=FILE_MAX_BYTES)
     media_type = ""
     if prefix := _DATA_URL.match(text):
         media_type, text = prefix[1], text[prefix.end() :]
     try:
-        return Upload(base64.b64decode("".join(text.split()), validate=True), media_type.lower())
+        return Upload(base64.b64decode("".join(text.split()), validate=True), media_type.lower(), field)
     except (binascii.Error, ValueError):
-        raise refused(f"must be {PICTURE} in base64") from None
+        raise Upload(b"", field=field).refused(f"must be {PICTURE} in base64") from None
 
 
 def check_file(upload: Upload, taken: str) -> None:
     """Raises InvalidRequest for an empty file and for one that is too long. taken: in words, what it should be."""
     if not upload.data:
-        raise refused(f"must be {taken} (got an empty file)")
+        raise upload.refused(f"must be {taken} (got an empty file)")
     if len(upload.data) > FILE_MAX_BYTES:
-        raise refused(f"must be at most {FILE_MAX_BYTES} bytes (got {len(upload.data)})", limit=FILE_MAX_BYTES)
+        rule = f"must be at most {FILE_MAX_BYTES} bytes (got {len(upload.data)})"
+        raise upload.refused(rule, limit=FILE_MAX_BYTES)
 
 
 def read_picture(upload: Upload, max_pixels: int, taken: str = PICTURE) -> GivenPicture:
     """Check, decode and normalise. Takes up to seconds: call it in a thread. Raises InvalidRequest and nothing else."""
-    check_file(upload, taken)
-    try:
-        image = Image.open(io.BytesIO(upload.data), formats=FORMATS)
-    except Exception:  # Pillow raises whatever a broken header leads to
-        raise refused(f"must be {taken}, whole and undamaged", limit=list(FORMATS)) from None
-    with image:
-        _check_header(image, upload.media_type, max_pixels)
-        try:
-            image.load()
-            picture = _plain(image)
-        except Exception:  # as above
-            raise refused("must be whole: the file is cut off or damaged") from None
+    picture = decoded(upload, max_pixels, taken)
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return GivenPicture(out.getvalue(), *picture.size)
 
 
-def _check_header(image: Image.Image, media_type: str, max_pixels: int) -> None:
+def decoded(upload: Upload, max_pixels: int, taken: str = PICTURE) -> Image.Image:
+    """Upright 8-bit RGB, checked before. Raises InvalidRequest and nothing else."""
+    check_file(upload, taken)
+    try:
+        image = Image.open(io.BytesIO(upload.data), formats=FORMATS)
+    except Exception:  # Pillow raises whatever a broken header leads to
+        raise upload.refused(f"must be {taken}, whole and undamaged", limit=list(FORMATS)) from None
+    with image:
+        _check_header(image, upload, max_pixels)
+        try:
+            image.load()
+            return _plain(image)
+        except Exception:  # as above
+            raise upload.refused("must be whole: the file is cut off or damaged") from None
+
+
+def _check_header(image: Image.Image, upload: Upload, max_pixels: int) -> None:
     # A JPEG of several pictures (MPO: phones store a preview or depth beside the photograph) counts as its first one.
     kind = "JPEG" if image.format == "MPO" else image.format or ""
+    media_type, refused = upload.media_type, upload.refused
     if media_type.startswith(("image/", "video/")) and media_type not in (
         f"image/{kind.lower()}",
         "image/jpg",
@@ -112,8 +132,3 @@ def _plain(image: Image.Image) -> Image.Image:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def refused(rule: str, limit: Limit = None) -> InvalidRequest:
-    """A fault of the file."""
-    return InvalidRequest(field_error("image", rule, limit=limit))

@@ -8,6 +8,13 @@ from training import caption_words as tables
 from training.attributes import ATTRIBUTE_VALUES, Attributes
 from training.wide_words import wide_phrase
 
+# The attributes that a caption may tell beside the terrain, which it always tells.
+TOLD = ("time_of_day", "water", "trees", "clouds", "snow", "celestial", "season", "mist")
+# What no caption says: that there is no lake, no snow. Clouds are told even if there are none: "a clear sky".
+SILENT = {
+    name: ("none",) if name in ("water", "trees", "snow", "celestial", "mist") else () for name in ATTRIBUTE_VALUES
+}
+
 
 class _HasAttributes(Protocol):
     attributes: list[Attributes]
@@ -23,14 +30,7 @@ class _Voice:
 
     def __init__(self, attributes: Attributes, rng: random.Random, wide: float = 0.0) -> None:
         self.a, self.rng, self.wide = attributes, rng, wide
-        shown = [
-            field
-            for field, silent in (
-                ("time_of_day", ""), ("water", "none"), ("trees", "none"), ("clouds", ""), ("snow", "none"),
-                ("celestial", "none"), ("season", ""), ("mist", "none"),
-            )
-            if getattr(attributes, field) != silent
-        ]  # fmt: skip
+        shown = [field for field in TOLD if getattr(attributes, field) not in SILENT[field]]
         if attributes.terrain == "sea":
             shown.remove("water")  # the noun says it
         weights = {"time_of_day": 3.0, "water": 3.0, "snow": 3.0, "trees": 1.6, "celestial": 1.4, "mist": 1.6}
@@ -179,16 +179,31 @@ def told(attributes: Attributes, seed: int) -> set[str]:
     return _Voice(attributes, random.Random(f"caption {seed}")).told | {"terrain"}
 
 
-def true_and_false(attributes: Attributes, seed: int, wide: float = 0.0) -> tuple[str, str]:
-    """A caption, and one in the same voice that says one thing which is not so: another season, a lake that is not."""
+def untrue(attributes: Attributes) -> dict[str, tuple[str, ...]]:
+    """For each attribute the values that are not so and that a caption could tell; without those that have none."""
+    fixed = {"water"} if attributes.terrain == "sea" else set()  # the sea's water is the sea
+    values = {
+        name: tuple(v for v in values if v not in (getattr(attributes, name), *SILENT[name]))
+        for name, values in ATTRIBUTE_VALUES.items()
+        if name not in fixed
+    }
+    return {name: others for name, others in values.items() if others}
+
+
+def true_and_false(attributes: Attributes, seed: int, wide: float = 0.0, wrong: str | None = None) -> tuple[str, str]:
+    """A caption, and one in the same voice that says one thing which is not so: another season, a lake that is not.
+
+    wrong: the attribute that is not as it is said, one of untrue(attributes); any of them unless given.
+    """
     rng = random.Random(f"false {seed}")
+    others = untrue(attributes)
+    name = wrong or rng.choice(list(others))
     while True:
-        name = rng.choice(list(ATTRIBUTE_VALUES))
-        said = replace(attributes, **{name: rng.choice(ATTRIBUTE_VALUES[name])})
+        said = replace(attributes, **{name: rng.choice(others[name])})
         if said.terrain == "sea":
             said = replace(said, water="sea")
         voice = rng.randrange(2**31)
-        if said != attributes and name in told(said, voice):
+        if name in told(said, voice):
             return caption(attributes, voice, wide), caption(said, voice, wide)
 
 

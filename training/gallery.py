@@ -1,11 +1,12 @@
-"""The uncurated gallery: fixed prompts, seeds 0 to 23, whatever comes out.
+"""The uncurated gallery: fixed prompts, seeds from 0 on, whatever comes out.
 
 python -m training.gallery --weights checkpoints/tiny --out docs/gallery
 """
 
+import json
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
@@ -40,7 +41,15 @@ ENTRIES: tuple[tuple[str | None, int, int], ...] = (
     ("misty forest at dawn", 512, 512),
     (None, 512, 256),
     (None, 512, 256),
+    (None, 512, 256),
 )
+
+
+def request(seed: int) -> dict[str, Any]:
+    """What a server is asked for to draw the picture of that seed, byte for byte on the same kind of machine."""
+    prompt, width, height = ENTRIES[seed]
+    told = {} if prompt is None else {"prompt": prompt}
+    return {**told, "width": width, "height": height, "seed": seed}
 
 
 def main(
@@ -55,7 +64,7 @@ def main(
     lines = [
         "# Gallery",
         "",
-        "Seeds 0 to 23 of the shipped weights, none left out, with the sampling that a request gets by default.",
+        f"Seeds 0 to {len(ENTRIES) - 1} of the shipped weights, none left out, drawn as a request is by default.",
         f"Made by `python -m training.gallery`, weights {model.config.name} {model.version}.",
     ]
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,7 +74,7 @@ def main(
             name = f"{seed:02d}.webp"
             Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()).save(out / name, quality=92, method=6)
             told = f"“{prompt}”" if prompt else "no prompt"
-            lines += ["", f"![{told}]({name})", "", f"Seed {seed}, {width}x{height}: {told}"]
+            lines += ["", f"![{told}]({name})", "", f"`{json.dumps(request(seed))}`"]
     (out / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -36,7 +36,7 @@ class RunSettings:
     """How long and how hard to train."""
 
     folder: Path
-    hours: float = 0.5  # of wall clock, drawing pictures, evaluating and saving included
+    hours: float = 0.5  # of the clock, drawing pictures, evaluating and saving included
     lr: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 20
@@ -47,6 +47,7 @@ class RunSettings:
     resume: bool = False
     max_steps: int | None = None
     part_mb: float | None = None  # largest file of a checkpoint in MiB; None = one file
+    clock: Callable[[], float] = time.monotonic  # seconds
 
 
 class Trainer:
@@ -56,7 +57,8 @@ class Trainer:
     """
 
     def __init__(self, model: nn.Module, settings: RunSettings) -> None:
-        self._started = time.monotonic()
+        self._clock = settings.clock
+        self._started = self._clock()
         self._spent_before_s = 0.0
         self._steps_s: deque[float] = deque(maxlen=50)  # how long the latest steps took
         self._report_s: float | None = None  # how long the last one took, if there was one
@@ -75,8 +77,8 @@ class Trainer:
 
     @property
     def spent_s(self) -> float:
-        """Seconds of wall clock that the run has had."""
-        return self._spent_before_s + time.monotonic() - self._started
+        """Seconds that the run has had."""
+        return self._spent_before_s + self._clock() - self._started
 
     def run(
         self,
@@ -105,7 +107,7 @@ class Trainer:
             progress = agree(self._progress(budget_s), self.device)
             if progress >= 1:
                 break
-            started = time.monotonic()
+            started = self._clock()
             rate = self._set_learning_rate(progress)
             value, figures = loss(self.step)
             if value.requires_grad:  # a loss that has taken its own optimiser steps returns a plain number
@@ -113,7 +115,7 @@ class Trainer:
             figures = {"loss": float(value.detach()), **figures}
             shown = {k: 0.95 * shown.get(k, v) + 0.05 * v for k, v in figures.items()}
             self.step += 1
-            self._steps_s.append(time.monotonic() - started)
+            self._steps_s.append(self._clock() - started)
             if not first:
                 continue
             bar.n = min(round(self.spent_s), round(budget_s))
@@ -155,7 +157,7 @@ class Trainer:
         return self.average
 
     def save(self) -> None:
-        started = time.monotonic()
+        started = self._clock()
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "average": self.average,
@@ -166,7 +168,7 @@ class Trainer:
             "history": self.history,
         }
         save_checkpoint(self.settings.folder, state, self.settings.part_mb)
-        self._save_s = time.monotonic() - started
+        self._save_s = self._clock() - started
 
     def _load(self) -> None:
         state = load_checkpoint(self.settings.folder, self.device)
@@ -194,7 +196,7 @@ class Trainer:
 
     def _report(self, evaluate: Callable[[], dict[str, float]] | None, sample: Callable[[Path], None] | None) -> None:
         """Evaluate and draw with the averaged weights, then go on with the others."""
-        started = time.monotonic()
+        started = self._clock()
         current = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
         self.model.eval()
@@ -212,7 +214,7 @@ class Trainer:
             writer = csv.DictWriter(file, keys)
             writer.writeheader()
             writer.writerows(self.history)
-        self._report_s = time.monotonic() - started
+        self._report_s = self._clock() - started
 
 
 def draw_curve(history: list[dict[str, float]], path: Path) -> None:

@@ -1,12 +1,13 @@
 """Which width, batch, learning rate and schedule learn most in the same time: short runs beside each other.
 
-    python -m training.scaling --minutes 10 --tokenizer runs/tokenizer
+    python -m training.scaling --minutes 10
 
-Every trial trains from the same seed for the same wall-clock time; curves and a table tell what it reached on held-out
-scenes.
+Every trial trains a new transformer from the same seed for the same time; curves and a table tell what it reached on
+held-out scenes. On a processor its own time counts, so that others on the same machine favour none of them.
 """
 
 import csv
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +20,8 @@ import torch
 import typer
 
 from model.config import PRESETS, ModelConfig
-from model.tokenizer import Tokenizer
+from model.loader import load
 from model.transformer import VOCABULARY, Transformer
-from training.checkpoint import load_checkpoint
 from training.device import pick_device
 from training.loop import RunSettings
 from training.sentence import read_sentence_encoder, words_file
@@ -86,8 +86,7 @@ def draw(results: dict[str, tuple[Trial, list[dict[str, float]]]], path: Path) -
 
 
 def main(
-    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
-    text: Annotated[Path, typer.Option(help="Folder of weights whose sentence encoder to use.")] = Path(
+    weights: Annotated[Path, typer.Option(help="Folder whose tokenizer and sentence encoder to use.")] = Path(
         "checkpoints/tiny"
     ),
     out: Annotated[Path, typer.Option(help="Folder to write to; trials that are there already are kept.")] = Path(
@@ -108,20 +107,19 @@ def main(
     for name, trial in chosen.items():
         folder = out / name.replace(" ", "-")
         if not (folder / "log.csv").exists():
-            _train(trial, folder, tokenizer, text, minutes, where)
+            _train(trial, folder, weights, minutes, where)
         results[name] = (trial, read_log(folder))
     (out / "table.md").write_text(table(results) + "\n", encoding="utf-8")
     draw(results, out / "scaling.png")
     typer.echo(table(results))
 
 
-def _train(trial: Trial, folder: Path, tokenizer: Path, text: Path, minutes: float, device: torch.device) -> None:
+def _train(trial: Trial, folder: Path, weights: Path, minutes: float, device: torch.device) -> None:
     config, recipe, lr = trial
-    parts = Tokenizer(config.tokenizer)
-    parts.load_state_dict(load_checkpoint(tokenizer, torch.device("cpu"))["average"])
-    settings = RunSettings(folder, hours=minutes / 60, lr=lr, sample_every=10**9)
-    sentence = read_sentence_encoder(text, config.transformer, VOCABULARY)
-    train_transformer(config, parts, sentence, words_file(text), settings, recipe, device)
+    clock = time.process_time if device.type == "cpu" else time.monotonic
+    settings = RunSettings(folder, hours=minutes / 60, lr=lr, sample_every=10**9, clock=clock)
+    sentence = read_sentence_encoder(weights, config.transformer, VOCABULARY)
+    train_transformer(config, load(weights).tokenizer, sentence, words_file(weights), settings, recipe, device)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,12 @@ class TokenBatch:
         return self.tokens.shape[1]
 
     @property
-    def scenes(self) -> bool:
-        """Whether every picture is one, so that it is known what it shows and what not."""
-        return all(isinstance(shown, Attributes) for shown in self.shows)
+    def contrastable(self) -> bool:
+        """Whether every picture is a scene, so that it is known what it shows and what not, and stands still.
+
+        How likely a film is hangs on how it moves, by hundreds of nats; what it shows would be lost among them.
+        """
+        return self.motion is None and all(isinstance(shown, Attributes) for shown in self.shows)
 
     def prompts(self, seed: int, wide: float = 0.0) -> list[str | None]:
         """One caption for each picture; a scene's has other words for every seed, `wide` of them wide words."""
@@ -104,20 +107,18 @@ class TokenBatch:
 
         Raises ValueError for pictures that are not scenes: what they do not show is not known.
         """
-        true, false = [], []
+        pairs = []
         for i, shown in enumerate(self.shows):
             if not isinstance(shown, Attributes):
                 raise ValueError("what pictures do not show is known of scenes only")
-            for texts, text in zip((true, false), true_and_false(shown, seed + i, wide), strict=True):
-                texts.append(self._moving(text, seed + i))
-        return true, false
+            pairs.append(true_and_false(shown, seed + i, wide))
+        true, false = zip(*pairs, strict=True)
+        return list(true), list(false)
 
     def _caption(self, shown: Attributes | str | None, seed: int, wide: float) -> str | None:
         if not isinstance(shown, Attributes):
             return shown
-        return self._moving(caption(shown, seed, wide), seed)
-
-    def _moving(self, text: str, seed: int) -> str:
+        text = caption(shown, seed, wide)
         return text if self.motion is None else moving(text, self.motion.pan, self.motion.frame_s > 1, seed)
 
 

@@ -53,7 +53,8 @@ class TransformerRecipe:
     captions_per_step: int = 32  # for the attribute probe
     probe_weight: float = 0.2
     wide_words: float = 0.3  # share of the captions' phrases that come from training/wide_words.py
-    text_noise: float = 1.0  # on the sentence encoder's states, in their standard deviations
+    # On the sentence encoder's states, in standard deviations: between none, as when pictures are drawn, and so much.
+    text_noise: float = 1.0
     place_dropout: float = 0.1
     # Nearby patches tell nearly all there is to know, so words would hardly be learned: in every other step, this share
     # of the patches has to do without its neighbours.
@@ -62,7 +63,7 @@ class TransformerRecipe:
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
     lone: float = 0.25
-    # Share of the steps with scenes that also learn to tell true captions from false ones, and the weight of that.
+    # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.5
     contrast_weight: float = 0.1
     schedule: str = "canvas"
@@ -266,18 +267,18 @@ def train_transformer(
         captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
-        state = transformer.text(words(captions).to(device), recipe.text_noise)[0][:, 0]
+        noise = recipe.text_noise * chooser.random()
+        state = transformer.text(words(captions).to(device), noise)[0][:, 0]
         attributes = probe(state, attributes_read)
         value, figures = recipe.probe_weight * attributes, {"attributes": float(attributes.detach())}
-        if batch.scenes and chooser.random() < recipe.contrast:
-            wide, noise = recipe.wide_words, recipe.text_noise
-            tokens, contrast = canvas_loss.contrast(batch, order, chooser.randrange(2**31), wide, noise)
+        if batch.contrastable and chooser.random() < recipe.contrast:
+            tokens, contrast = canvas_loss.contrast(batch, order, chooser.randrange(2**31), recipe.wide_words, noise)
             value = value + recipe.contrast_weight * contrast
             figures["contrast"] = float(contrast.detach())
         else:
             context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
             known_place = chooser.random() >= recipe.place_dropout
-            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, recipe.text_noise).mean()
+            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, noise).mean()
         figures["tokens"] = float(tokens.detach())
         return tokens + value, figures
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import hashlib
-import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +22,10 @@ from workers.bands import write_png
 from workers.engine import Pixels
 from workers.errors import ModelChanged
 from workers.film import Film
+from workers.fits import Scorer, fit_of, is_read, mean_fit
 from workers.images import decode_webp, encode_webp, how_made
 from workers.known import KnownPixels
 from workers.spool import PatchSpool
-
-log = logging.getLogger("nuwa.worker")
-
-# Rows of a picture from the top, some at a time; width, height, prompt -> how it fits the prompt (workers/scorer.py).
-Scorer = Callable[[Iterable[Pixels], int, int, str | None], Fit]
 
 
 @dataclass(eq=False)
@@ -52,6 +47,7 @@ class LeasedJob:
     refined: set[Patch] = field(default_factory=set)  # patches whose final pixels are in the log
     film: Film | None = None  # of films, while they are open
     frames_said: int = 0  # frames that are in the log
+    fits: list[Fit | None] = field(default_factory=list)  # of a candidate's frames, those that are read
     patches_done: int = 0  # drawn or given, and logged
     is_open: bool = False  # the engine knows of it
     is_complete: bool = False  # every patch is final; only the result is left to store
@@ -82,13 +78,17 @@ class LeasedJob:
         """Begin the film's files. For close()'s thread, so that close() always comes after it."""
         self.film = Film(self.job, model, store)
 
-    def add_frame(self, frame: int) -> NewEvent | None:
+    def add_frame(self, frame: int, scorer: Scorer | None = None) -> NewEvent | None:
         """A frame all of whose patches are final goes into the film, and out of what is held; None when the log has it.
 
-        Every frame must come, in turn: also those that an earlier worker logged.
+        Every frame must come, in turn: also those that an earlier worker logged.  scorer: reads some of a candidate's.
         """
         assert self.film is not None, "a frame of what is no film"
-        sha256 = self.film.add(self.spool.frame(frame))
+        pixels = self.spool.frame(frame)
+        sha256 = self.film.add(pixels)
+        if scorer is not None and self.job.candidate is not None and is_read(frame, self.plan.grid.frames):
+            request = self.job.request
+            self.fits.append(fit_of(scorer, [pixels], request.width, request.height, request.prompt))
         self.spool.forget(frame)
         self.tokens = {patch: tokens for patch, tokens in self.tokens.items() if patch.frame > frame}
         self.refined = {patch for patch in self.refined if patch.frame > frame}
@@ -119,15 +119,13 @@ class LeasedJob:
 
     def fit(self, scorer: Scorer | None) -> Fit | None:
         """How a finished candidate of a group fits its prompt, None where that cannot be read.  None: nobody reads."""
+        if self.film is not None:
+            return mean_fit(self.fits)
         layout = self.job.layout
         with self._writing:
             if scorer is None or self.job.candidate is None or self._closed:
                 return None
-            try:
-                return scorer(self.spool.bands(), layout.width, layout.height, self.job.request.prompt)
-            except Exception:  # a picture that cannot be read is a picture all the same
-                log.exception("job %s: how it fits its prompt could not be read", self.id)
-                return None
+            return fit_of(scorer, self.spool.bands(), layout.width, layout.height, self.job.request.prompt)
 
     def close(self) -> None:
         """Forget the pixels; waits until a result that is being written is whole."""
@@ -252,4 +250,5 @@ def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
         fps=job.request.fps,
         given=job.given,
         repaint=job.request.repaint,
+        masked=job.masked,
     )

@@ -24,8 +24,9 @@ from jobs.store import ResultStore
 from workers.engine import Engine
 from workers.engine_thread import EngineThread
 from workers.errors import EngineFailed, GivenGone, failure
+from workers.fits import Scorer
 from workers.known import KnownPixels, read_given
-from workers.leased import LeasedJob, Scorer, open_leased
+from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
 from workers.painter import Painter
 from workers.patience import FIRST_RETRY_S, PatientBroker
@@ -41,7 +42,7 @@ class Worker:
 
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
-    scorer: reads how candidates fit their prompt; without one they stay unread.
+    scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
     ahead: whether a batch is drawn while the pixels of the one before are painted. With a single processor that would
     end nothing sooner, and show patches later.
     """
@@ -57,6 +58,7 @@ class Worker:
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
+        patch_seconds: float | None = None,
         ahead: bool = True,
     ) -> None:
         self.name = name
@@ -73,7 +75,7 @@ class Worker:
         self._begun: list[asyncio.Task[None]] = []  # what was asked for in this turn, to be done by the end of the next
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
-        self._patch_seconds: float | None = None
+        self._patch_seconds = patch_seconds
         self._drawing = EngineThread("tokens", self.metrics.engine_errors)
         self._patient = PatientBroker(broker, self._draining, self.metrics.outages)
         self._painter = Painter(engine, self._patient, self.metrics)
@@ -171,7 +173,10 @@ class Worker:
         png = self._store.get(job.id, "given")
         if png is None:
             raise GivenGone("the picture that was given is no longer kept")
-        return read_given(png, job.layout)
+        mask = self._store.get(job.id, "mask") if job.masked else None
+        if job.masked and mask is None:
+            raise GivenGone("the mask of the picture that was given is no longer kept")
+        return read_given(png, job.layout, mask)
 
     async def _heed_cancels(self) -> None:
         """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
@@ -274,7 +279,7 @@ class Worker:
             await self._painter.show_replayed(leased, refine)
         if leased.film is not None:
             for frame in outcome.frames.get(leased.id, []):
-                await self._painter.show_frame(leased, frame)
+                await self._painter.show_frame(leased, frame, self._scorer)
         if leased.id in outcome.finished:
             leased.is_complete = True
             self._drawing.add(partial(self._engine.finish, leased.id))  # does not wait for the next batch

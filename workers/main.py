@@ -14,9 +14,10 @@ from jobs.errors import BrokerUnavailable, JobNotFound
 from jobs.settings import BrokerSettings, WorkerSettings, load_settings
 from jobs.store import FolderStore, ResultStore
 from workers.engine import Engine
-from workers.leased import Scorer
+from workers.fits import Scorer
 from workers.loop import Worker
 from workers.metrics import WorkerMetrics, serve_metrics
+from workers.pace import measured_pace
 from workers.tile_engine import TileEngine
 
 TILE_DELAY_S = 0.1  # a batch of tiles: slow enough to watch
@@ -81,6 +82,7 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
         heartbeat_s=broker_settings.heartbeat_s,
         metrics=metrics,
         scorer=load_scorer(settings),
+        patch_seconds=measured_pace(engine),
         ahead=processors() > 1,
     )
     _obey_signals(worker)

@@ -11,6 +11,7 @@ from canvas.grid import Patch
 from jobs.broker.base import NewEvent
 from workers.engine import Engine
 from workers.engine_thread import EngineThread
+from workers.fits import Scorer
 from workers.leased import LeasedJob
 from workers.metrics import WorkerMetrics
 from workers.patience import PatientBroker
@@ -72,11 +73,14 @@ class Painter:
         new = [patch for patch in refine if patch not in leased.refined]
         await self._broker.append(leased.lease, await self._refined(leased, new))
 
-    async def show_frame(self, leased: LeasedJob, frame: int) -> None:
-        """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
+    async def show_frame(self, leased: LeasedJob, frame: int, scorer: Scorer | None) -> None:
+        """Log a frame that is complete, once the growing film has it; nothing is held of it any more.
+
+        scorer: reads some of a candidate's frames.
+        """
         while leased.unsaid:
             await self.show_given(leased)
-        event = await self.thread.run(leased.add_frame, frame)
+        event = await self.thread.run(leased.add_frame, frame, scorer)
         await self._broker.append(leased.lease, [] if event is None else [event])
         await self.thread.run(self._engine.forget, leased.id, frame)
 

@@ -22,7 +22,7 @@ class BrokerLimits:
 
     lease_s: float = 15.0  # an unrenewed lease passes to another worker after this time
     max_deliveries: int = 5  # takes in a row without one new patch; then the job fails for good
-    job_ttl_s: float = 86_400.0  # how long an ended job, its log and its images are kept
+    job_ttl_s: float = 86_400.0  # how long an ended job, its log and its images are kept; of a group after its last end
     queue_max: int = 1000  # waiting jobs
 
 
@@ -65,7 +65,13 @@ class JobQueue(Protocol):
         """
 
     async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
-        """Accept several jobs with their totals, in this order, as submit() does: all of them, or none."""
+        """Accept the jobs of one request with their totals, in this order, as submit() does: all of them, or none.
+
+        Where the first has a claim, it holds it from now on. Raises IdempotencyKeyReused while another job does.
+        """
+
+    async def claimed(self, name: str) -> str | None:
+        """The id of the first job of the request that holds this claim: as long as its jobs are kept."""
 
     async def state(self, job_id: str) -> JobState:
         """Raises JobNotFound."""

@@ -8,13 +8,16 @@ nuwa:queue              stream  one entry {job: id} per job that has not ended  
                                   group "workers": entries beyond its last delivered id wait; pending ones are leased,
                                   and the idle time of an entry is the time since its lease was last renewed
 nuwa:jobs:live          set     ids of the jobs that have not ended                              for ever
-nuwa:job:{id}           hash    the job and its state, fields below                              job_ttl_s after its end
+nuwa:job:{id}           hash    the job and its state, fields below; how long: note 1            job_ttl_s after its end
 nuwa:job:{id}:log       stream  its events {e: JSON, t: tokens of a patch}                       job_ttl_s after its end
 nuwa:job:{id}:images    hash    WebP bytes; field "7" patch 7 as drawn, "7r" as refined          job_ttl_s after its end
+nuwa:claim:{name}       string  id of the job, or first candidate, that has the claim           as long as that job
 nuwa:dead               stream  {job: JSON} of the jobs that were delivered too often            newest 1,000
 nuwa:workers            zset    worker names by the time at which they are forgotten             for ever
 nuwa:workers:models     hash    worker name -> JSON list of the models it serves                 for ever
 nuwa:swept              string  present for a while after a search for jobs without an entry     10 s
+
+Note 1: of candidates of a group: after the end of the last of them.
 
 Fields of nuwa:job:{id}:
   job         JSON of jobs.job.Job                  status       a JobStatus
@@ -35,10 +38,15 @@ WORKERS = "nuwa:workers"
 MODELS = "nuwa:workers:models"
 SWEPT = "nuwa:swept"
 JOB = "nuwa:job:"
+CLAIM = "nuwa:claim:"
 
 
 def job(job_id: str) -> str:
     return f"{JOB}{job_id}"
+
+
+def claim(name: str) -> str:
+    return f"{CLAIM}{name}"
 
 
 def log(job_id: str) -> str:

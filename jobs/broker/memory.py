@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from jobs.broker.base import DEAD_LETTERS_MAX, LOG_START, BrokerLimits, Lease, LoggedEvent, NewEvent
 from jobs.broker.rules import (
+    KEY_REUSED,
     batch_digest,
     check_batch,
     check_count,
@@ -19,9 +20,9 @@ from jobs.broker.rules import (
     parse_cursor,
     too_many_deliveries,
 )
-from jobs.errors import JobNotFound, LeaseLost, QueueFull
+from jobs.errors import IdempotencyKeyReused, JobNotFound, LeaseLost, QueueFull
 from jobs.events import JobCanceled, JobEvent, JobQueued, PatchEvent, PatchRefined
-from jobs.job import ENDED, Job, JobState, JobStatus, ModelInfo
+from jobs.job import ENDED, Job, JobState, JobStatus, ModelInfo, together
 
 _POLL_S = 0.02  # how soon a waiting take() notices that the clock it was given has moved
 
@@ -60,6 +61,7 @@ class MemoryBroker:
         self._limits = limits or BrokerLimits()
         self._clock = clock
         self._records: dict[str, _Record] = {}
+        self._claims: dict[str, str] = {}
         self._waiting: list[str] = []  # ids of queued jobs, next first
         self._dead: list[Job] = []
         self._workers: dict[str, tuple[float, tuple[ModelInfo, ...]]] = {}  # name -> (forgotten at, models)
@@ -70,13 +72,23 @@ class MemoryBroker:
 
     async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
         known = self._live_records()
+        first = jobs[0][0] if jobs else None
+        claim = None if first is None else first.claim
+        if first is not None and claim is not None and await self.claimed(claim) not in (None, first.id):
+            raise IdempotencyKeyReused(KEY_REUSED)
         new = [(job, total) for job, total in jobs if job.id not in known]
         if new and len(self._waiting) + len(new) > self._limits.queue_max:
             raise QueueFull(f"{self._limits.queue_max} jobs may wait; {len(self._waiting)} do")
+        if first is not None and claim is not None:
+            self._claims[claim] = first.id
         for job, total in new:
             self._records[job.id] = _Record(job, total, log=[NewEvent(JobQueued())])
             self._waiting.append(job.id)
         self._notify()
+
+    async def claimed(self, name: str) -> str | None:
+        holder = self._claims.get(name)
+        return holder if holder in self._live_records() else None
 
     async def state(self, job_id: str) -> JobState:
         record = self._find(job_id)
@@ -267,7 +279,10 @@ class MemoryBroker:
         record.end = event
         record.worker = None
         record.ended_at = self._now()
-        record.expires = self._clock() + self._limits.job_ttl_s
+        group = [self._records[name] for name in together(record.job) if name in self._records]
+        if all(one.status in ENDED for one in group):
+            for one in group:
+                one.expires = self._clock() + self._limits.job_ttl_s
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

@@ -25,6 +25,7 @@ from jobs.broker import keys as key
 from jobs.broker import scripts
 from jobs.broker.base import DEAD_LETTERS_MAX, LOG_START, BrokerLimits, Lease, LoggedEvent, NewEvent
 from jobs.broker.rules import (
+    KEY_REUSED,
     batch_digest,
     check_batch,
     check_count,
@@ -34,7 +35,7 @@ from jobs.broker.rules import (
     parse_cursor,
     too_many_deliveries,
 )
-from jobs.errors import BrokerUnavailable, JobNotFound, LeaseLost, QueueFull
+from jobs.errors import BrokerUnavailable, IdempotencyKeyReused, JobNotFound, LeaseLost, QueueFull
 from jobs.events import JobCanceled, JobQueued, PatchEvent, PatchRefined, decode_event, encode_event
 from jobs.job import Job, JobState, JobStatus, ModelInfo
 
@@ -80,6 +81,11 @@ class RedisBroker:
     async def submit_all(self, jobs: Sequence[tuple[Job, int]]) -> None:
         arguments = [part for job, total in jobs for part in (job.id, job.model_dump_json(), total)]
         await self._run(scripts.SUBMIT, encode_event(JobQueued()), self._limits.queue_max, *arguments)
+
+    async def claimed(self, name: str) -> str | None:
+        async with _answered():
+            holder = await cast(Awaitable[bytes | None], self._redis.get(key.claim(name)))
+        return None if holder is None else holder.decode()
 
     async def state(self, job_id: str) -> JobState:
         flat, position = await self._run(scripts.STATE, job_id)
@@ -236,6 +242,8 @@ async def _answered() -> AsyncIterator[None]:
             raise LeaseLost("Another worker has the job, or it has ended.") from None
         if word == "QUEUEFULL":
             raise QueueFull("As many jobs are waiting as may wait; try again later.") from None
+        if word == "KEYREUSED":
+            raise IdempotencyKeyReused(KEY_REUSED) from None
         if word in _REFUSALS:
             raise BrokerUnavailable("Redis cannot serve now.") from error
         raise

@@ -8,6 +8,7 @@ from jobs.broker.base import BrokerLimits, Lease, NewEvent
 from jobs.events import TERMINAL, Fit, JobCanceled, JobEvent, JobFailed, JobFinished, encode_event
 from jobs.job import ALLOWED_CHANGES, JobStatus
 
+KEY_REUSED = "This Idempotency-Key came with another request before; take a new one."
 _CURSOR = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?")
 _ID_PART_END = 2**64 - 1  # Redis counts both halves of an entry id in 64 bits
 

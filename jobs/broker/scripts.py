@@ -1,7 +1,7 @@
 """What changes a job in Redis, as Lua: each script runs alone and whole, so no reader sees half a change.
 
 Redis 6.2 is enough. A script answers with its result, or with an error whose first word redis.py turns into an
-exception: NOJOB, LEASELOST, QUEUEFULL. Every check comes before the first write, for a script is not rolled back.
+exception: NOJOB, LEASELOST, QUEUEFULL, KEYREUSED. Every check comes before the first write: none is rolled back.
 """
 
 from jobs.broker import keys
@@ -22,6 +22,7 @@ local ALLOWED = {{{_CHANGES}}}
 local function job_key(id) return '{keys.JOB}' .. id end
 local function log_key(id) return '{keys.JOB}' .. id .. ':log' end
 local function images_key(id) return '{keys.JOB}' .. id .. ':images' end
+local function claim_key(name) return '{keys.CLAIM}' .. name end
 """
 
 _FUNCTIONS = """
@@ -74,6 +75,30 @@ local function set_status(id, status)
   redis.call('HSET', job_key(id), 'status', status)
 end
 
+-- A job, or all candidates of its group.
+local function together(id, job)
+  if type(job.candidate) ~= 'table' then return {id} end
+  local ids = {}
+  for place = 0, job.candidate.n - 1 do table.insert(ids, job.candidate.group .. '-' .. place) end
+  return ids
+end
+
+-- Candidates are kept until the time of the last of them is over: none before all have ended.
+local function expire(id, ttl_ms)
+  local job = cjson.decode(redis.call('HGET', job_key(id), 'job'))
+  local ids = together(id, job)
+  for _, other in ipairs(ids) do
+    local status = redis.call('HGET', job_key(other), 'status')
+    if status == 'queued' or status == 'running' then return end
+  end
+  for _, other in ipairs(ids) do
+    for _, key in ipairs({job_key(other), log_key(other), images_key(other)}) do
+      redis.call('PEXPIRE', key, ttl_ms)
+    end
+  end
+  if type(job.claim) == 'string' then redis.call('PEXPIRE', claim_key(job.claim), ttl_ms) end
+end
+
 -- The only way in which a job ends. Answers the id of its last event.
 local function end_job(id, status, event, ttl_ms)
   local job = job_key(id)
@@ -84,9 +109,7 @@ local function end_job(id, status, event, ttl_ms)
   redis.call('HSET', job, 'ended', now_ms(), 'end', event)
   redis.call('HDEL', job, 'entry', 'worker', 'cancel')
   redis.call('SREM', LIVE, id)
-  for _, key in ipairs({job, log_key(id), images_key(id)}) do
-    redis.call('PEXPIRE', key, ttl_ms)
-  end
+  expire(id, ttl_ms)
   return event_id
 end
 
@@ -104,14 +127,22 @@ end
 
 PRELUDE = _CONSTANTS + _FUNCTIONS  # stands before every script
 
-# ARGV: JobQueued JSON, queue_max; three for each job: id, job JSON, total
+# ARGV: JobQueued JSON, queue_max; three for each job of a request: id, job JSON, total
 SUBMIT = """
 local event, queue_max = unpack(ARGV, 1, 2)
+local claim = ARGV[4] and cjson.decode(ARGV[4]).claim
+if type(claim) == 'string' then
+  local holder = redis.call('GET', claim_key(claim))
+  if holder and holder ~= ARGV[3] and redis.call('EXISTS', job_key(holder)) == 1 then
+    return redis.error_reply('KEYREUSED another request has it')
+  end
+end
 local new = {}
 for i = 3, #ARGV, 3 do
   if redis.call('EXISTS', job_key(ARGV[i])) == 0 then table.insert(new, i) end
 end
 if #new > 0 and depth() + #new > tonumber(queue_max) then return redis.error_reply('QUEUEFULL no room') end
+if type(claim) == 'string' then redis.call('SET', claim_key(claim), ARGV[3]) end
 for _, i in ipairs(new) do
   local id, job, total = unpack(ARGV, i, i + 2)
   redis.call('HSET', job_key(id), 'job', job, 'status', 'queued', 'total', total, 'done', 0,

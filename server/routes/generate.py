@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
 from jobs.broker.base import LOG_START
-from jobs.errors import BrokerUnavailable, QueueFull
+from jobs.errors import BrokerUnavailable, IdempotencyKeyReused, QueueFull
 from jobs.job import JobState, JobStatus
 from jobs.request import GenerateRequest
 from server.errors import InvalidRequest, problems
@@ -19,7 +19,7 @@ from server.negotiation import preferred, wait_seconds
 from server.prepare import Prepared, prepare
 from server.schemas import GroupView, JobView, group_path, job_path
 from server.sse import EVENT_SCHEMA, MEDIA_TYPE, EventStream, Pixels
-from server.uploads import Upload
+from server.uploads import Files
 from server.wording import field_error
 
 router = APIRouter(tags=["jobs"], route_class=FormRoute)
@@ -66,6 +66,11 @@ FORM_BODY: dict[str, Any] = {
                             "format": "binary",
                             "description": "PNG, JPEG, WebP or AVIF; a film to go on with as GIF, WebP, MP4 or WebM.",
                         },
+                        "mask": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "As large as image; white where it is drawn anew.",
+                        },
                     },
                 }
             }
@@ -108,7 +113,7 @@ async def generate(
     streams = preferred(request.headers.get("accept", ""), ("application/json", MEDIA_TYPE)) == MEDIA_TYPE
     if streams and wanted.n > 1:
         raise InvalidRequest(field_error("n", "must be 1 for an event stream: each candidate has its own", wanted.n, 1))
-    states, headers = await _accepted(gateway, wanted, request.state.upload, key)
+    states, headers = await _accepted(gateway, wanted, request.state.files, key)
     first = states[0].job
     if streams:
         watching = contextlib.ExitStack()
@@ -128,17 +133,15 @@ async def generate(
 
 
 async def _accepted(
-    gateway: Gateway, wanted: GenerateRequest, upload: Upload | None, key: str
+    gateway: Gateway, wanted: GenerateRequest, files: Files, key: str
 ) -> tuple[list[JobState], dict[str, str]]:
     """The job, or the candidates of the group, that the request gets, and headers that say so."""
-    claimed = claim(key, wanted, upload)
+    claimed = claim(key, wanted, files)
     first = None if claimed is None else await made_before(gateway, claimed)
     replayed = REPLAYED if first is not None else {}
     if first is None:
-        states = await _submit(gateway, await prepare(gateway, wanted, upload, claimed))
+        states = await _submit(gateway, await prepare(gateway, wanted, files, claimed))
         first = states[0].job
-        if claimed is not None:  # another request with the same key may have come first meanwhile
-            await made_before(gateway, claimed)
     elif first.candidate is None:
         states = [await gateway.broker.state(first.id)]
     else:
@@ -148,17 +151,13 @@ async def _accepted(
 
 
 async def _submit(gateway: Gateway, prepared: Prepared) -> list[JobState]:
-    """The jobs as they were put into the queue, all or none. Raises QueueFull, BrokerUnavailable."""
-    jobs, picture = prepared.jobs, prepared.picture
-    if picture is not None:  # first: whoever takes a job finds it
-        for job in jobs:
-            await asyncio.to_thread(gateway.store.put, job.id, picture.png, "given")
+    """The jobs as they were queued, all or none. Raises QueueFull, IdempotencyKeyReused, BrokerUnavailable."""
+    jobs = prepared.jobs
+    await asyncio.to_thread(prepared.keep, gateway.store)  # first: whoever takes a job finds it
     try:
         await gateway.broker.submit_all([(job, job.total) for job in jobs])
-    except QueueFull:
-        if picture is not None:
-            for job in jobs:
-                await asyncio.to_thread(gateway.store.delete, job.id, "given")
+    except (QueueFull, IdempotencyKeyReused):
+        await asyncio.to_thread(prepared.forget, gateway.store)
         raise
     for job in jobs:
         gateway.metrics.submitted(job.id)

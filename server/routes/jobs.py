@@ -8,10 +8,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from jobs.store import Kind
 from server.errors import InvalidRequest, NoGivenPicture, PatchNotFound, ResultGone, problems
 from server.files import StoredFile, no_longer_kept, result_file
 from server.films import FilmFormat, film_file
-from server.gateway import GatewayDep, JobId
+from server.gateway import Gateway, GatewayDep, JobId
 from server.images import ResultFormat, convert
 from server.negotiation import attachment, preferred
 from server.schemas import JobView
@@ -81,10 +82,31 @@ async def patch(
     },
 )
 async def given(gateway: GatewayDep, job_id: JobId) -> Response:
-    state = await gateway.broker.state(job_id)
-    if state.job.given is None:
+    if (await gateway.broker.state(job_id)).job.given is None:
         raise NoGivenPicture("No picture came with the request of this job.")
-    path = gateway.store.path(job_id, "given")
+    return await _sent(gateway, job_id, "given")
+
+
+@router.get(
+    "/mask",
+    summary="Which part of the given picture is drawn anew",
+    response_class=Response,
+    responses={
+        200: {"description": "As large as the given picture, white where it is drawn anew.",
+              "content": {"image/png": _BINARY}},
+        206: {"description": "Parts of it (Range, If-Range)."},
+        **problems(404, 410, 416, 503),
+    },
+)  # fmt: skip
+async def mask(gateway: GatewayDep, job_id: JobId) -> Response:
+    if not (await gateway.broker.state(job_id)).job.masked:
+        raise NoGivenPicture("No mask came with the request of this job.")
+    return await _sent(gateway, job_id, "mask")
+
+
+async def _sent(gateway: Gateway, job_id: str, kind: Kind) -> Response:
+    """A picture that came with a job's request. Raises ResultGone."""
+    path = gateway.store.path(job_id, kind)
     try:
         stat = await asyncio.to_thread(path.stat)
     except FileNotFoundError:

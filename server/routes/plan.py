@@ -31,7 +31,7 @@ async def plan(
     wanted: Annotated[GenerateRequest, Body(openapi_examples=EXAMPLES)],
 ) -> PlanView:
     """Takes what POST /generate takes, refuses what it refuses, and starts nothing."""
-    return _view(await prepare(gateway, wanted, request.state.upload))
+    return _view(await prepare(gateway, wanted, request.state.files))
 
 
 def _view(prepared: Prepared) -> PlanView:

@@ -29,7 +29,10 @@ def repaintings(draw: st.DrawFn) -> Layout:
     width, height = draw(st.integers(1, 60)), draw(st.integers(1, 60))
     left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
     hole = Box(left, top, draw(st.integers(left + 1, width)), draw(st.integers(top + 1, height)))
-    return lay_out(width, height, PX, Box(0, 0, width, height), hole)
+    rows, columns = range(hole.top // PX, -(-hole.bottom // PX)), range(hole.left // PX, -(-hole.right // PX))
+    touched = [row * -(-width // PX) + column for row in rows for column in columns]
+    spared = draw(st.lists(st.sampled_from(touched), max_size=len(touched) - 1, unique=True))
+    return lay_out(width, height, PX, Box(0, 0, width, height), hole, spared=spared)
 
 
 layouts = outpaintings() | repaintings()
@@ -74,7 +77,7 @@ def test_a_patch_is_given_when_and_only_when_every_pixel_that_is_seen_of_it_is_k
         free = hole is None or not (
             box.left < hole.right and hole.left < box.right and box.top < hole.bottom and hole.top < box.bottom
         )
-        assert (patch in plan.given) == (inside(layout.given, box) and free)
+        assert (patch in plan.given) == (inside(layout.given, box) and (free or patch in layout.spared))
 
 
 @quick
@@ -195,6 +198,20 @@ def test_less_than_a_frame_cannot_be_given_of_a_film() -> None:
         lay_out(20, 10, PX, Box(0, 0, 19, 10), frames=2)
     with pytest.raises(ValueError, match="must be its whole first frame"):
         lay_out(20, 10, PX, Box(0, 0, 20, 10), Box(0, 0, 5, 5), frames=2)
+
+
+WHOLE, HOLE = Box(0, 0, 4 * PX, 4 * PX), Box(PX + 1, PX, 3 * PX, 3 * PX - 1)
+
+
+def test_spared_patches_of_a_hole_are_given() -> None:
+    plan = planned(lay_out(4 * PX, 4 * PX, PX, WHOLE, HOLE, spared=[5]))
+    assert (plan.draws(), Patch(0, 1, 1) in plan.given) == ((3,), True)
+
+
+@pytest.mark.parametrize("spared", [[0], [5, 6, 9, 10], [15]])
+def test_spared_patches_lie_in_the_hole_and_are_not_all_of_it(spared: list[int]) -> None:
+    with pytest.raises(ValueError, match="spared patches must lie in the hole, and not be all of it"):
+        lay_out(4 * PX, 4 * PX, PX, WHOLE, HOLE, spared=spared)
 
 
 def test_first_pixels_look_only_at_what_exists_whenever_the_patch_is_drawn() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
@@ -63,6 +64,22 @@ def test_a_picture_is_animated_or_extended(tmp_path: Path) -> None:
     assert "wide.png: 200x70 pixels" in wider.output
 
 
+def test_a_picture_is_extended_by_sides_or_drawn_anew_where_a_mask_is_white(tmp_path: Path) -> None:
+    given = photo(tmp_path)
+    wider = nuwa("--image", given, "--extend", "left=20,top=6", "-o", tmp_path / "wide.png", "--engine", "tile")
+    assert "wide.png: 150x76 pixels" in wider.output
+    mask = Image.new("L", (130, 70))
+    mask.paste(255, (100, 10, 120, 40))
+    mask.save(tmp_path / "mask.png")
+    outcome = nuwa("--image", given, "--mask", tmp_path / "mask.png", "-o", tmp_path / "new.png", "--engine", "tile")
+    assert outcome.exit_code == 0, outcome.output
+    with Image.open(given) as before, Image.open(tmp_path / "new.png") as after:
+        changed = (np.asarray(before) != np.asarray(after)).any(axis=2)
+    assert changed[10:40, 100:120].any()
+    changed[10:40, 100:120] = False
+    assert not changed.any()
+
+
 def test_a_server_draws_the_same_film_and_the_same_animation(serve: Callable[..., Any], tmp_path: Path) -> None:
     served, asked = serve(), ("a lake", "--frames", "2", "--width", "64", "--height", "64", "--seed", "3")
     for name, more in (("words", asked), ("picture", ("--image", photo(tmp_path), "--frames", "2", "--seed", "3"))):
@@ -86,6 +103,10 @@ def test_a_server_draws_the_same_film_and_the_same_animation(serve: Callable[...
         (("--image", "nowhere.png", "--frames", "2", "-o", "film.mp4"), "nowhere.png: No such file"),
         (("a", "--frames", "2", "--fps", "51", "-o", "film.gif", *SMALL), "at most 50 frames a second"),
         (("a", "-o", "nowhere/a.png"), "there is no folder"),
+        (("--extend", "left=8", "-o", "a.png"), "image is required for task image_outpainting"),
+        (("--extend", "left", "-o", "a.png"), "extend: left: Input should be a valid integer"),
+        (("--extend", "up=8", "-o", "a.png"), "extend: up: Extra inputs are not permitted"),
+        (("a", "--mask", "nowhere.png", "-o", "a.png"), "nowhere.png: No such file"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

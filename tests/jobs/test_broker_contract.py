@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from jobs.broker.base import LOG_START, Broker, BrokerLimits, Lease, LoggedEvent, NewEvent
-from jobs.errors import JobNotFound, LeaseLost, QueueFull
+from jobs.errors import IdempotencyKeyReused, JobNotFound, LeaseLost, QueueFull
 from jobs.events import (
     TERMINAL,
     Fit,
@@ -21,7 +21,7 @@ from jobs.events import (
     PatchEvent,
     PatchRefined,
 )
-from jobs.job import Job, JobStatus, ModelInfo
+from jobs.job import Candidate, Job, JobStatus, ModelInfo
 
 pytestmark = pytest.mark.anyio
 
@@ -434,6 +434,60 @@ class TestLog:
             with pytest.raises(JobNotFound):
                 await asked
         assert await broker.images(lease.job_id, [(0, False)]) == [None]
+
+    @pytest.mark.parametrize("limits", [BrokerLimits(job_ttl_s=0.4)], ids=["0.4s"])
+    async def test_candidates_are_kept_until_the_time_to_live_of_the_last_one_is_over(
+        self, broker: Broker, new_job: NewJob, pass_time: PassTime, limits: BrokerLimits
+    ) -> None:
+        group = [
+            new_job().model_copy(
+                update={"id": f"group-{place}", "claim": "key", "candidate": Candidate(group="group", place=place, n=3)}
+            )
+            for place in range(3)
+        ]
+        await broker.submit_all([(job, TOTAL) for job in group])
+        for how in ("drawn", "canceled", "canceled"):
+            if how == "drawn":
+                lease, _ = await take_one(broker)
+                await broker.append(lease, [patch(0, b"a"), NewEvent(FINISHED)])
+            else:
+                await broker.cancel(group[2 if (await broker.state("group-1")).ended_at else 1].id)
+            await pass_time(limits.job_ttl_s * 0.7)
+            assert await broker.claimed("key") == "group-0"
+            for job in group:
+                await broker.state(job.id)
+            assert await broker.images("group-0", [(0, False)]) == [b"a"]
+        await pass_time(limits.job_ttl_s * 0.7)
+        for job in group:
+            with pytest.raises(JobNotFound):
+                await broker.state(job.id)
+        assert await broker.claimed("key") is None
+
+
+class TestClaims:
+    async def test_a_claim_is_held_by_the_first_job_of_the_request_that_came_first(
+        self, broker: Broker, new_job: NewJob
+    ) -> None:
+        job, same, other = (new_job().model_copy(update={"claim": "key"}) for _ in range(3))
+        assert await broker.claimed("key") is None
+        await broker.submit_all([(job, TOTAL), (same, TOTAL)])
+        await broker.submit_all([(job, TOTAL), (same, TOTAL)])
+        assert await broker.claimed("key") == job.id
+        for jobs in ([other], [other, job]):
+            with pytest.raises(IdempotencyKeyReused):
+                await broker.submit_all([(one, TOTAL) for one in jobs])
+        assert await broker.depth() == 2
+        assert await broker.claimed("key") == job.id
+
+    async def test_a_refused_request_holds_no_claim(
+        self, broker: Broker, new_job: NewJob, limits: BrokerLimits
+    ) -> None:
+        jobs = [new_job().model_copy(update={"claim": "key"}) for _ in range(limits.queue_max + 1)]
+        with pytest.raises(QueueFull):
+            await broker.submit_all([(job, TOTAL) for job in jobs])
+        assert await broker.claimed("key") is None
+        await broker.submit(jobs[1], TOTAL)
+        assert await broker.claimed("key") == jobs[1].id
 
 
 class TestReader:

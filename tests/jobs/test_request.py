@@ -138,7 +138,6 @@ def test_frames_make_it_a_film(body: dict[str, object], task: Task) -> None:
         ({"task": "animation", "extend": {"left": 1}}, "extend"),
         ({"task": "t2i", "prompt": "a", "frames": 2}, "frames"),
         ({"task": "outpainting", "fps": 2}, "fps"),
-        ({"frames": 2, "prompt": "a", "n": 2}, "n"),
     ],
 )
 def test_a_field_that_does_not_fit_the_task_is_named(body: dict[str, object], field: str) -> None:

@@ -118,6 +118,7 @@ class PageGateway(PageWorker):
         app.add_api_route("/jobs/{job_id}/events", self._events)
         app.add_api_route("/jobs/{job_id}/result", self._result)
         app.add_api_route("/jobs/{job_id}/given", self._given)
+        app.add_api_route("/jobs/{job_id}/mask", self._mask)
         app.add_api_route("/jobs/{job_id}/film", self._film)
         app.add_api_route("/jobs/{job_id}/frames/{index}", self._frame)
         app.add_api_route("/jobs/{job_id}/patches/{name}", self._patch)
@@ -137,30 +138,31 @@ class PageGateway(PageWorker):
         return JSONResponse(body, status, headers, media_type="application/problem+json")
 
     async def _note_plan(self, request: Request) -> None:
-        upload = request.state.upload
+        upload = request.state.files.image
         self.planned.append((await request.json(), None if upload is None else upload.data))
 
     async def _generate(self, request: Request, wanted: GenerateRequest) -> Response:
-        upload = request.state.upload
+        upload = request.state.files.image
         self.posted.append(await request.json())
         self.files.append(upload and upload.data)
         if self.refusals:
             status, detail, after = self.refusals.pop(0)
             return self._problem(status, detail, after=after)
-        prepared = await prepare(self.gateway, wanted, upload)
+        prepared = await prepare(self.gateway, wanted, request.state.files)
         given = prepared.picture and Image.open(io.BytesIO(prepared.picture.png))
+        mask = prepared.mask and prepared.mask.image
         first, *others = prepared.jobs
         if not others:
-            fake = self._start(first.model_copy(update={"id": f"job-{len(self.jobs) + 1}"}), given)
+            fake = self._start(first.model_copy(update={"id": f"job-{len(self.jobs) + 1}"}), given, mask)
             return JSONResponse(fake.body(self.ahead), 202, {"Location": f"/jobs/{fake.job.id}"})
         for job in prepared.jobs:
-            self._start(job, given)
+            self._start(job, given, mask)
         assert first.candidate is not None
         group = first.candidate.group
         return JSONResponse(self._group_body(group), 202, {"Location": f"/groups/{group}"})
 
-    def _start(self, job: Job, given: Image.Image | None) -> FakeJob:
-        fake = self.jobs[job.id] = FakeJob(job, given)
+    def _start(self, job: Job, given: Image.Image | None, mask: Image.Image | None) -> FakeJob:
+        fake = self.jobs[job.id] = FakeJob(job, given, mask)
         fake.add("job.queued")
         self._tasks.append(asyncio.create_task(self.run_job(fake)))
         return fake
@@ -198,6 +200,12 @@ class PageGateway(PageWorker):
             return self._problem(404, "No picture was given.")
         data = io.BytesIO()
         job.given.save(data, "PNG")
+        return Response(data.getvalue(), media_type="image/png")
+
+    async def _mask(self, job_id: str) -> Response:
+        mask, data = self.jobs[job_id].mask, io.BytesIO()
+        assert mask is not None
+        mask.save(data, "PNG")
         return Response(data.getvalue(), media_type="image/png")
 
     async def _frame(self, job_id: str, index: int) -> Response:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from jobs.events import Fit
 from jobs.job import Job, JobState, JobStatus, ModelInfo
@@ -75,10 +75,11 @@ def webp(picture: Image.Image) -> bytes:
 
 @dataclass
 class FakeJob:
-    """A real job with its log; `given` is the picture that it goes on from."""
+    """A real job with its log; `given` is the picture that it goes on from, white in `mask` what is drawn."""
 
     job: Job
     given: Image.Image | None
+    mask: Image.Image | None = None
     status: JobStatus = JobStatus.QUEUED
     log: list[Event] = field(default_factory=list)
     done: int = 0
@@ -118,7 +119,9 @@ class FakeJob:
         if self.given is None or self.job.given is None:
             return picture
         picture, kept = picture.copy(), Image.new("1", self.given.size, 1)
-        if area := request.repaint:
+        if self.mask is not None:
+            kept = ImageChops.invert(self.mask)
+        elif area := request.repaint:
             kept.paste(0, (area.left, area.top, area.left + area.width, area.top + area.height))
         picture.paste(self.given, self.job.given[:2], kept)
         return picture

@@ -57,6 +57,19 @@ def test_the_best_candidate_comes_to_the_wall_and_the_strip_is_ranked(page: Page
     assert "n" not in gateway.posted[1]
 
 
+def test_films_have_candidates_and_the_best_one_is_played(page: Page, gateway: PageGateway) -> None:
+    gateway.scores = {5: 0.41, 6: 0.93}
+    page.fill("#prompt", PROMPT)
+    page.locator('label.choice:has(input[value="film"])').click()
+    page.fill("#frames", "2")
+    ask(page, n=2)
+    assert (gateway.posted[0]["n"], gateway.posted[0]["frames"]) == (2, 2)
+    expect(page.locator(".candidate-words")).to_have_text(["1. fits 93 %", "2. fits 41 %"])
+    expect(page.locator("#facts")).to_contain_text("seed 6")
+    expect(page.locator("#film-bar")).to_be_visible()
+    expect(page.locator("#download-mp4")).to_be_visible()
+
+
 def test_a_candidate_that_was_picked_stays_on_the_wall(page: Page, gateway: PageGateway) -> None:
     gateway.scores = {5: 0.2, 6: 0.9}
     gateway.hold_after = 4

@@ -148,6 +148,46 @@ def test_the_given_picture_is_seen_while_the_job_still_waits(page: Page, gateway
     assert not drawing[:, 192:, 3].any()
 
 
+def test_what_is_brushed_over_is_painted_anew_and_again_with_another_seed(page: Page, gateway: PageGateway) -> None:
+    pick(page, file_of())
+    page.click("#tool-brush")
+    page.click("#generate")
+    expect(page.locator("#mask-error")).to_have_text("Nothing is marked yet: paint over the part to make anew.")
+    page.locator("#brush-px").fill("20")
+    expect(page.locator("#brush-px-value")).to_have_text("20 px")
+    page.locator("#easel-strokes").scroll_into_view_if_needed()
+    scale, box = shown_scale(page), page.locator("#easel-strokes").bounding_box()
+    assert box is not None
+    for stroke in (((15, 15), (45, 45)), ((100, 20), (100, 20)), ((150, 100), (170, 100))):
+        (x, y), (to_x, to_y) = stroke
+        page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
+        page.mouse.down()
+        page.mouse.move(box["x"] + to_x * scale, box["y"] + to_y * scale, steps=4)
+        page.mouse.up()
+    expect(page.locator("#estimate")).to_have_text(re.compile("^3 patches"))
+    page.click("#brush-undo")
+    expect(page.locator("#estimate")).to_have_text(re.compile("^2 patches"))
+    assert pixels(page, "#easel-strokes")[30, 30, 3] > 200
+    assert pixels(page, "#easel-strokes")[100, 160, 3] == 0
+    page.click("#generate")
+    has_status(page, "succeeded")
+    mask = np.asarray(gateway.jobs["job-1"].mask)
+    assert mask.shape == (GIVEN[1], GIVEN[0])
+    assert mask[30, 30]
+    assert mask[20, 100], "a dot is a stroke, too"
+    assert not mask[:, 120:].any()
+    given = np.asarray(Image.open(io.BytesIO(file_of())))
+    changed = (pixels(page)[..., :3] != given).any(axis=2)
+    assert changed[mask].any()
+    assert not changed[~mask].any()
+    page.reload()
+    page.click("#again-seed")
+    expect(page.locator("#canvas")).to_have_attribute("data-status", "succeeded")
+    expect(page).to_have_url(re.compile("job=job-2"))
+    assert np.array_equal(np.asarray(gateway.jobs["job-2"].mask), mask)
+    assert not {"repaint", "extend", "width"} & set(gateway.posted[1])
+
+
 def test_a_rectangle_on_a_finished_picture_is_painted_anew(page: Page, gateway: PageGateway) -> None:
     page.fill("#prompt", "hills")
     page.locator('label.size:has(input[value="256x256"])').click()

@@ -142,8 +142,10 @@ def test_another_browser_opens_the_picture_by_its_address(page: Page, gateway: P
 
 
 def test_streams_cut_again_and_again_lose_no_patch(page: Page, gateway: PageGateway) -> None:
-    gateway.cut_after = 7
+    gateway.cut_after, gateway.hold_after = 7, 1  # not done before the page has asked for its stream
     ask(page)
+    has_done(page, 1)
+    gateway.hold_after = None
     has_status(page, "succeeded")
     assert gateway.streams_opened > 5
     assert np.array_equal(pixels(page)[..., :3], np.asarray(paint_landscape(512, 256, 5)))

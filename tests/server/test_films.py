@@ -211,7 +211,6 @@ REFUSED = [
     ({"task": "image_animation"}, "/image", "image is required for task image_animation", None),
     ({"extend": {"left": 8}}, "/extend", "task text_to_video takes no extend", None),
     ({"task": "animation", "repaint": {"left": 0, "top": 0, "width": 1, "height": 1}}, "/repaint", "no repaint", None),
-    ({"n": 2}, "/n", "n must be 1 for a film", None),
 ]
 
 

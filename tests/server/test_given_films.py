@@ -258,7 +258,6 @@ UNREADABLE: list[tuple[Callable[[dict[str, bytes]], bytes], str, dict[str, Any],
     (lambda _: animated("WEBP", 4000), "", {}, "/fps", "fps must be given, from 1 to 60: the film's own is 0.25"),
     (lambda films: films["MP4"], "", {"width": 48}, "/width", "width must be the given picture's 40"),
     (lambda films: films["MP4"], "", {"fps": 61}, "/fps", "fps must be at most 60"),
-    (lambda films: films["MP4"], "", {"n": 2}, "/n", "n must be 1 for a film"),
     (lambda films: films["MP4"], "", {"extend": {"left": 8}}, "/image", "must be a still picture for task image_outp"),
     (lambda films: films["MP4"], "", {"task": "t2v", "prompt": "a"}, "/image", "is not taken by task text_to_video"),
 ]

@@ -130,6 +130,19 @@ async def test_a_number_that_cannot_be_is_refused(gateway: Any, path: str, n: ob
     assert await gateway.broker.depth() == 0
 
 
+async def test_films_have_candidates_too(gateway: Any) -> None:
+    info = gateway.model.model_copy(update={"extent": (1, 1, 1)})
+    await gateway.broker.announce("fake", [info], ttl_s=60)
+    group = await group_of(gateway, n=2, seed=4, frames=3)
+    assert [(job["task"], job["frames"], job["seed"]) for job in group["candidates"]] == [
+        ("text_to_video", 3, 4),
+        ("text_to_video", 3, 5),
+    ]
+    for score in (0.2, 0.8):
+        await end(gateway, score)
+    assert [job["seed"] for job in (await read(gateway, group))["candidates"]] == [5, 4]
+
+
 async def test_one_candidate_is_a_job(gateway: Any) -> None:
     answer = await gateway.client.post("/generate", json={"n": 1})
     assert answer.headers["location"].startswith("/jobs/")

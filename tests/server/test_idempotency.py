@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from server.routes import generate as routes
+
 pytestmark = pytest.mark.anyio
 
 KEY = {"Idempotency-Key": "9b1d-77"}
@@ -66,6 +68,27 @@ async def test_requests_at_once_with_one_key_are_one_job(gateway: Any) -> None:
     answers = await asyncio.gather(*(post(gateway) for _ in range(5)))
     assert len({answer.json()["id"] for answer in answers}) == len({answer.json()["seed"] for answer in answers}) == 1
     assert await gateway.broker.depth() == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [({}, {"seed": 1}), ({"n": 3}, {"n": 2}), ({"n": 2}, {}), ({}, {"n": 2})])
+async def test_of_different_requests_at_once_with_one_key_one_is_accepted_whole(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch, one: Any, other: Any
+) -> None:
+    """Both find the key free before either is put into the queue."""
+    both, made_before = asyncio.Barrier(2), routes.made_before
+
+    async def ask_together(*asked: Any) -> Any:
+        found = await made_before(*asked)
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(routes, "made_before", ask_together)
+    answers = await asyncio.gather(post(gateway, **one), post(gateway, **other))
+    assert sorted(answer.status_code for answer in answers) == [202, 422]
+    [won] = [answer.json() for answer in answers if answer.status_code == 202]
+    [lost] = [answer.json() for answer in answers if answer.status_code == 422]
+    assert lost["code"] == "idempotency_key_reused"
+    assert await gateway.broker.depth() == won.get("n", 1)
 
 
 async def test_a_refused_request_does_not_use_the_key_up(gateway: Any) -> None:

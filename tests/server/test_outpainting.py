@@ -119,7 +119,7 @@ async def test_from_a_form_to_the_result_known_pixels_stay_byte_for_byte(gateway
 
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
-    ({}, "/extend", "extend or repaint, or width and height, must be given (got none of them)"),
+    ({}, "/extend", "extend or repaint, or mask, or width and height, must be given (got none of them)"),
     ({"extend": {"left": 1}, "width": 90}, "/extend", "must be given (got extend and width and height)"),
     ({"extend": {}}, "/extend", "extend must add at least 1 pixel to the given picture"),
     ({"extend": {"left": 0, "right": 0}}, "/extend", "extend must add at least 1 pixel"),
@@ -161,7 +161,7 @@ BAD_FORMS: list[tuple[dict[str, Any], int, str]] = [
     ({"files": {"image": ("a.png", b"", "image/png")}}, 422, "got an empty file"),
     ({"files": {"image": ("a.png", picture(name="JPEG"), "image/png")}}, 422, "got image/png that holds JPEG"),
     ({"files": {"image": FILE, "photo": FILE}}, 422, "photo is not a known part"),
-    ({"files": {"image": FILE, "a": FILE, "b": FILE}}, 400, "Too many files"),
+    ({"files": {"image": FILE, "a": FILE, "b": FILE, "c": FILE}}, 400, "Too many files"),
     ({"files": {"image": FILE, "request": (None, "{")}}, 400, "The body is not JSON"),
     ({"files": {"image": FILE, "request": (None, "[]")}}, 422, "must be a JSON object"),
     ({"files": {"image": FILE, "request": (None, '{"image": "aaaa", "width": 90}')}}, 422, "must be sent once"),

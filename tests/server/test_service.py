@@ -97,6 +97,7 @@ async def test_the_document_has_examples_and_our_errors_only(gateway: Any) -> No
         "/jobs/{job_id}/patches/{index}.webp",
         "/jobs/{job_id}/result",
         "/jobs/{job_id}/given",
+        "/jobs/{job_id}/mask",
         "/jobs/{job_id}/film",
         "/jobs/{job_id}/frames/{index}",
         "/groups/{group_id}",

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
-from training.captions import caption, captions, true_and_false
+from training.captions import caption, captions, true_and_false, untrue
 from training.scenes import sample_scenes
 from training.wide_words import PATTERNS, wide_phrase
 
@@ -47,6 +47,20 @@ def test_a_false_caption_says_one_thing_that_is_not_so(read_caption: Reader) -> 
         wrong.update(said or {"neither"})
     assert wrong["neither"] < 5, "'the moon and stars' may be a crescent's, too"
     assert all(wrong[name] > 30 for name in ATTRIBUTE_VALUES), wrong
+
+
+def test_a_false_caption_is_wrong_about_what_is_asked_for(read_caption: Reader) -> None:
+    for i, a in enumerate(SCENES[:200]):
+        false = true_and_false(a, i, wrong="season")[1]
+        assert a.season not in read_caption(false).get("season", {a.season}) or a.terrain == "sea", (false, a)
+
+
+def test_what_is_there_cannot_be_denied() -> None:
+    snowy = untrue(Attributes(terrain="mountains", snow="snow", mist="none"))
+    assert "snow" not in snowy
+    assert snowy["mist"]
+    assert "none" not in snowy["water"]
+    assert "water" not in untrue(Attributes(terrain="sea", water="sea"))
 
 
 def test_captions_vary_in_words_length_and_manner() -> None:

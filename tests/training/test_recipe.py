@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer as WordPieceTokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from model.config import PRESETS
 from model.text import TextEncoder, WordPieces
@@ -82,12 +79,18 @@ def test_a_spent_budget_stops_the_run_at_once(tmp_path: Path) -> None:
     assert trainer.step == 0
 
 
-@pytest.fixture
-def words_file(tmp_path: Path) -> Path:
-    words = WordPieceTokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    words.pre_tokenizer = Whitespace()
-    words.save(str(tmp_path / "words.json"))
-    return tmp_path / "words.json"
+def test_time_is_counted_by_the_clock_that_is_given(tmp_path: Path) -> None:
+    now = 0.0
+    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(tmp_path, 1000, hours=100 / 3600, clock=lambda: now))
+
+    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        nonlocal now
+        now += 9
+        return torch.zeros(()), {}
+
+    trainer.run(loss)
+    assert trainer.step == 11, "a twelfth step would not end within the 100 seconds"
+    assert trainer.spent_s == 99
 
 
 @pytest.mark.parametrize("schedule", ["canvas", "patch"])

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from canvas.controller import choose_orders
-from canvas.grid import Extent, Patch
+from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
 from jobs.broker.base import LOG_START, Broker, BrokerLimits, LoggedEvent
 from jobs.broker.memory import MemoryBroker
@@ -71,6 +71,7 @@ class Bench:
         self.store = FolderStore(folder / "results")
         self._apart = FolderStore(folder / "alone")
         self.given: dict[str, np.ndarray] = {}  # pixels by job id
+        self.masks: dict[str, np.ndarray] = {}  # likewise: what of them is drawn anew
 
     def job(
         self,
@@ -98,18 +99,33 @@ class Bench:
         job_id: str = "job",
         add: tuple[int, int, int, int] = (30, 20, 40, 10),
         repaint: Area | None = None,
+        mask: np.ndarray | None = None,
         **more: Any,
     ) -> Job:
-        """A job that adds left, top, right, bottom pixels to a given picture of 70 x 45, or repaints a part of it."""
+        """A job that adds left, top, right, bottom pixels to a given picture of 70 x 45, or repaints a part of it.
+
+        mask: [45, 70], True where it is drawn anew; or else all of `repaint` is.
+        """
+        spared: tuple[int, ...] = ()
+        if mask is not None:
+            rows, columns = (np.nonzero(mask.any(axis))[0] for axis in (1, 0))
+            size = {"width": int(columns[-1] - columns[0]) + 1, "height": int(rows[-1] - rows[0]) + 1}
+            repaint, hole = Area(left=int(columns[0]), top=int(rows[0]), **size), np.zeros((45, 70), np.bool_)
+            hole[repaint.top : repaint.top + repaint.height, repaint.left : repaint.left + repaint.width] = True
+            grid = Grid.from_pixels(70, 45, more.get("patch_px", 16))
+            parts = {p: np.s_[grid.box(p).top : grid.box(p).bottom, grid.box(p).left : grid.box(p).right] for p in grid}
+            spared = tuple(grid.index(p) for p, part in parts.items() if hole[part].any() and not mask[part].any())
+            self.masks[job_id] = mask
         left, top, right, bottom = (0, 0, 0, 0) if repaint else add
         job = self.job(job_id, left + 70 + right, top + 45 + bottom, **more)
         self.given[job_id] = np.random.default_rng(3).integers(0, 256, (45, 70, 3), dtype=np.uint8)
         box = (left, top, left + 70, top + 45)
         asked = {"task": Task.IMAGE_OUTPAINTING, "repaint": repaint}
         request = job.request.model_copy(update=asked)
-        layout = layout_of(request, job.patch_px, box)
+        layout = layout_of(request, job.patch_px, box, spared)
         order = "+".join(choose_orders(layout, Extent(), list(ORDERS)))
-        return job.model_copy(update={"request": request, "given": box, "order": order})
+        asked = {"request": request, "given": box, "order": order, "masked": mask is not None, "spared": spared}
+        return job.model_copy(update=asked)
 
     def film(self, job_id: str = "film", frames: int = 5, given: bool = False, fps: int = 8, **more: Any) -> Job:
         """A film of 70 x 45 pixels, whose first frame is given or drawn."""
@@ -127,6 +143,10 @@ class Bench:
                 out = io.BytesIO()
                 Image.fromarray(self.given[job.id]).save(out, "PNG")
                 self.store.put(job.id, out.getvalue(), "given")
+            if job.masked:
+                out = io.BytesIO()
+                Image.fromarray(self.masks[job.id]).save(out, "PNG")
+                self.store.put(job.id, out.getvalue(), "mask")
             await broker.submit(job, job.total)
 
     def worker(self, broker: Any, engine: TileEngine, name: str = "w1", **more: Any) -> Worker:
@@ -170,7 +190,7 @@ class Bench:
     async def alone(self, job: Job, engine: TileEngine | None = None) -> str:
         """The hash of a job drawn by one worker that does nothing else."""
         other = Bench(Path())
-        other.store, other.given = self._apart, self.given
+        other.store, other.given, other.masks = self._apart, self.given, self.masks
         broker = MemoryBroker()
         await other.submit(broker, job)
         async with other.working(broker, engine):
@@ -206,6 +226,8 @@ class Bench:
             known = np.ones((bottom - top, right - left), np.bool_)
             if (area := job.request.repaint) is not None:
                 known[area.top : area.top + area.height, area.left : area.left + area.width] = False
+            if job.masked:
+                known = ~self.masks[job.id]
             assert np.array_equal(pixels[top:bottom, left:right][known], self.given[job.id][known]), "byte for byte"
         return logged[-1].sha256
 

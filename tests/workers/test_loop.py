@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -65,6 +66,30 @@ async def test_a_given_picture_is_streamed_extended_and_kept(limits, bench, add:
     started = next(e.event for e in await bench.read_all(broker, job) if isinstance(e.event, JobStarted))
     assert started.given == job.given
     assert engine.high_water <= engine.pages_needed(job, job.plan(Extent())) + 16, "beside 16 patches of the other job"
+
+
+async def test_a_mask_keeps_every_pixel_that_is_not_white_and_the_patches_without_white(limits, bench) -> None:
+    mask = np.zeros((45, 70), np.bool_)
+    mask[3:9, 40:44] = mask[20:40, 5:12] = True
+    broker, job = MemoryBroker(limits), bench.extended("job", mask=mask)
+    assert job.spared == (0, 1, 6, 7, 11, 12), "of the nine patches that the rectangle touches"
+    await bench.submit(broker, job)
+    async with bench.working(broker, bench.Tiles()):
+        await bench.until_ended(broker, job)
+    await bench.check_finished(broker, job)
+    with Image.open(io.BytesIO(bench.store.get("job") or b"")) as image:
+        changed = (np.asarray(image) != bench.given["job"]).any(2)
+    assert not changed[~mask].any()
+    assert changed[mask].mean() > 0.9
+
+
+async def test_a_job_whose_mask_is_gone_fails_and_says_so(limits, bench) -> None:
+    broker, job = MemoryBroker(limits), bench.extended("job", mask=np.eye(45, 70, dtype=np.bool_))
+    await bench.submit(broker, job)
+    bench.store.delete("job", "mask")
+    async with bench.working(broker, bench.Tiles()):
+        [state] = await bench.until_ended(broker, job)
+    assert (state.status, state.error) == (JobStatus.FAILED, "the mask of the picture that was given is no longer kept")
 
 
 async def test_a_job_whose_given_picture_is_gone_fails_and_says_so(limits, bench) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from canvas.controller import choose_orders, lay_out, plan_task
 from canvas.grid import Box, Extent, Grid, Patch
 from canvas.order import ORDERS
-from canvas.plan import Plan, compile_plan, pages_needed
+from canvas.plan import Plan, choose_order, compile_plan, pages_needed
 from workers.errors import PoolTooSmall
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
 
@@ -33,7 +33,10 @@ def grown(draw: st.DrawFn) -> Plan:
         layout = lay_out(left + width + right, top + height + bottom, 8, Box(left, top, left + width, top + height))
     else:
         hole = Box(left % width, top % height, width, height)
-        layout = lay_out(width, height, 8, Box(0, 0, width, height), hole)
+        columns = range(hole.left // 8, -(-width // 8))
+        touched = [r * -(-width // 8) + c for r in range(hole.top // 8, -(-height // 8)) for c in columns]
+        spared = draw(st.lists(st.sampled_from(touched), max_size=len(touched) - 1, unique=True))
+        layout = lay_out(width, height, 8, Box(0, 0, width, height), hole, spared=spared)
     return plan_task(layout, extent, choose_orders(layout, extent, list(ORDERS)))
 
 
@@ -287,3 +290,24 @@ def _next(scheduler: PatchScheduler) -> PatchBatch:
     batch = scheduler.schedule()
     scheduler.complete(batch)
     return batch
+
+
+@pytest.mark.parametrize(("width", "height", "pages"), [(1024, 2048, 62), (38_912, 2048, 126)])
+def test_the_paper_s_largest_picture_holds_exactly_the_pages_of_the_formula(
+    width: int, height: int, pages: int
+) -> None:
+    """With as many slots as a round can fill; with the few of a worker it never holds all of a round."""
+    grid, extent = Grid.from_pixels(width, height, 64), Extent(1, 1, 1)
+    plan = compile_plan(grid, choose_order(grid, extent, list(ORDERS)), extent)
+    high = {}
+    for slots in (4, 32):
+        scheduler = PatchScheduler(slots, pages_needed(plan, slots))
+        scheduler.add("job", plan, pages_needed(plan, slots))
+        scheduler.admit()
+        held = 0
+        while batch := scheduler.schedule():
+            held = max(held, scheduler.pages_held + len(batch.patches))  # first Add, then Remove
+            scheduler.complete(batch)
+        high[slots] = held
+    assert high[32] == plan.wavefront_high_water == pages
+    assert high[4] < pages

@@ -27,7 +27,7 @@ def job_of(bench, job_id: str = "job", seed: int = 1, order: str = "zeta", promp
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["drawn", "extended", "repainted", "film", "animated"])
+@pytest.mark.parametrize("kind", ["drawn", "extended", "repainted", "masked", "film", "animated"])
 async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kills(
     kind: str, bench, limits, clock, weights
 ) -> None:
@@ -40,6 +40,11 @@ async def test_same_seed_gives_the_same_bytes_alone_beside_others_and_after_kill
     elif kind == "repainted":
         hole = Area(left=20, top=10, width=30, height=25)
         job = bench.extended("job", repaint=hole, seed=5, patch_px=32, model="nano", prompt="snowy lake")
+    elif kind == "masked":
+        mask = np.zeros((45, 70), np.bool_)
+        mask[0:5, 40:44] = mask[36:40, 5:12] = True
+        job = bench.extended("job", mask=mask, seed=5, patch_px=32, model="nano", prompt="snowy lake")
+        assert job.spared == (0, 4)
     elif kind in ("film", "animated"):
         given = kind == "animated"
         job = bench.film("job", 4, given, seed=5, order="zeta", patch_px=32, model="nano", prompt="snowy lake")

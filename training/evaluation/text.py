@@ -8,6 +8,7 @@ from torch import Tensor
 from training.attributes import ATTRIBUTE_VALUES
 from training.evaluation.classifier import compare
 from training.evaluation.figures import bars, confusions, sheet
+from training.evaluation.likelihood import likelihood_rows
 from training.evaluation.prompts import EvaluationPrompt, evaluation_prompts, scenes_for, swapped_prompts
 from training.evaluation.rows import Figure, Part, Row
 from training.evaluation.scores import AttributeScores, attribute_scores, swap_score
@@ -22,7 +23,7 @@ RENDERED = 330_000  # offset of the scenes that the ceiling is read off
 
 
 def measure(setting: Setting) -> Part:
-    """Prompts in the captions' words, in words foreign to them, and with two attributes swapped."""
+    """Prompts in the captions' words, in words foreign to them, and with two attributes swapped; then likelihoods."""
     half = setting.counts.share(2, 1)
     kinds = {kind: [p for p in evaluation_prompts() if p.kind == kind][:half] for kind in ("caption", "unseen")}
     part = _classifier_part(setting)
@@ -35,6 +36,7 @@ def measure(setting: Setting) -> Part:
         part.figures.append(Figure(f"{TOLD[kind]}: readings as the prompt says", bars(groups, "share")))
         part.figures += shots(prompts[:SHOWN], pictures, read)
     part.rows += _swapped_rows(setting)
+    part.rows += likelihood_rows(setting)
     return part
 
 

@@ -42,17 +42,18 @@ const call = async (path, options) => (await answer(path, options)).json().catch
 
 const jobPath = (id) => `/jobs/${encodeURIComponent(id)}`;
 
-/** A request to be sent, with the file of a picture beside it where there is one. */
-function posted(request, file) {
+/** A request to be sent, with the file of a picture beside it where there is one, and perhaps a mask of it. */
+function posted(request, file, mask) {
   if (!file) return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) };
   const form = new FormData();
   form.set("request", JSON.stringify(request));
   form.set("image", file, "picture");
+  if (mask) form.set("mask", mask, "mask.png");
   return { method: "POST", body: form };
 }
 
-export const generate = (request, file) => call("/generate", posted(request, file));
-export const plan = (request, file, signal) => call("/plan", { ...posted(request, file), signal });
+export const generate = (request, file, mask) => call("/generate", posted(request, file, mask));
+export const plan = (request, file, mask, signal) => call("/plan", { ...posted(request, file, mask), signal });
 export const getJob = (id) => call(jobPath(id));
 export const cancelJob = (id) => call(jobPath(id), { method: "DELETE" });
 export const getGroup = (id) => call(`/groups/${encodeURIComponent(id)}`);
@@ -71,5 +72,6 @@ export const frameUrl = (id, index) => `${jobPath(id)}/frames/${index}`;
 export const getFrame = async (id, index) => (await answer(frameUrl(id, index), { cache: "default", headers: { Accept: "image/png" } })).blob();
 export const getResult = async (id) => (await answer(resultUrl(id, "png"))).blob();
 export const getGiven = async (id) => (await answer(`${jobPath(id)}/given`)).blob();
+export const getMask = async (id) => (await answer(`${jobPath(id)}/mask`)).blob();
 export const resultUrl = (id, format, download = false) =>
   `${jobPath(id)}/result?format=${format}${download ? "&download=1" : ""}`;

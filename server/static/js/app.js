@@ -26,7 +26,7 @@ const frame = new Frame({
 const pictures = new Pictures(scheduleDraw);
 const outpainting = new Outpainting();
 const easel = new Easel(outpainting);
-const desk = new Desk(outpainting, (request, picture) => make(request, picture, { fromDesk: true }));
+const desk = new Desk(outpainting, (request, picture, mask) => make(request, picture, { mask, fromDesk: true }));
 const givens = new GivenPictures();
 const film = new FilmPlayer({ onView: (isFilm) => canvas.cover(isFilm) });
 const candidates = new Candidates({ onOpen: open, onCancelAll: cancelAll, known: (id) => pictures.get(id) });
@@ -66,11 +66,11 @@ function drawHistory(entries) {
 
 // --- Making and ending ---
 
-async function make(request, picture = null, { fromDesk = false } = {}) {
+async function make(request, picture = null, { mask = null, fromDesk = false } = {}) {
   desk.clearErrors();
   desk.setBusy(true);
   try {
-    const answer = await api.generate(request, picture?.blob);
+    const answer = await api.generate(request, picture?.blob, mask);
     const jobs = answer.candidates ?? [answer];
     const [job] = jobs; // of several the first is watched; the others come to the history when they are looked at
     if (fromDesk) desk.accepted(job.seed);
@@ -81,7 +81,7 @@ async function make(request, picture = null, { fromDesk = false } = {}) {
     announce(`Queued: ${job.prompt || "a picture without words"}`);
   } catch (problem) {
     if (!(problem instanceof api.Problem)) throw problem;
-    desk.showProblem(problem, () => make(request, picture, { fromDesk }));
+    desk.showProblem(problem, () => make(request, picture, { mask, fromDesk }));
   } finally {
     desk.setBusy(false);
   }
@@ -139,6 +139,12 @@ async function takeFile(file) {
   }
   bringWallIntoView();
   announce(`${file.name} is on the wall`);
+}
+
+/** The same once more, with this seed, or with one that is drawn (null). */
+async function makeAgain(record, seed) {
+  const mask = record.masked ? await api.getMask(record.id) : null;
+  await make(requestOf(record, seed), await givens.of(record), { mask });
 }
 
 /** Put a finished picture on the easel, with its words and settings. */
@@ -206,12 +212,12 @@ async function showFromAddress() {
 }
 
 function hang(record) {
-  const { id, width, height, total, frames, status, model, patchPx, repaint } = record;
+  const { id, width, height, total, frames, status, model, patchPx, repaint, masked } = record;
   const given = record.given ?? (record.task === "image_animation" ? [0, 0, width, height] : null);
   canvas.layout({ width, height, total, frames, status });
   const px = patchPx ?? desk.modelNamed(model)?.patch_px;
   frame.hang({ width, height, patchPx: px, origin: px ? gridOrigin(given, width, height, px) : [0, 0], given, growing: isRunning({ status }) });
-  if (givens.get(id)) canvas.paintGiven(givens.get(id).preview, given, repaint);
+  if (givens.get(id)) canvas.paintGiven(givens.get(id).preview, given, masked ? null : repaint);
   if (isFilm(record)) film.hang(record, status !== "succeeded");
   scheduleDraw();
 }
@@ -374,8 +380,8 @@ const withCurrent = (act) => async function attempt() {
   }
 };
 byId("cancel").addEventListener("click", withCurrent(({ id }) => cancel(id)));
-byId("again-same").addEventListener("click", withCurrent(async (record) => make(requestOf(record), await givens.of(record))));
-byId("again-seed").addEventListener("click", withCurrent(async (record) => make(requestOf(record, null), await givens.of(record))));
+byId("again-same").addEventListener("click", withCurrent((record) => makeAgain(record, record.seed)));
+byId("again-seed").addEventListener("click", withCurrent((record) => makeAgain(record, null)));
 byId("extend-result").addEventListener("click", withCurrent((record) => goOn(record, "extend")));
 byId("repaint-result").addEventListener("click", withCurrent((record) => goOn(record, "repaint")));
 byId("animate-result").addEventListener("click", withCurrent((record) => goOn(record, "animate")));

@@ -1,12 +1,13 @@
-// A picture of one's own on the wall: its four edges can be moved outward, or a rectangle laid over a part of it; or it
-// stands there as the first frame of a film.
+// A picture of one's own on the wall: its four edges can be moved outward, a rectangle laid over a part of it, or a part
+// brushed over; or it stands there as the first frame of a film.
 
+import { drawStrokes } from "./brush.js";
 import { SIDES, SIDE_MAX, gridOrigin } from "./outpainting.js";
 
 const ENLARGE_MAX = 2;
 const MARGIN = { part: 0.12, leastX: 52, leastY: 46 }; // of the wall, to drag into
 const A_CLICK_PX = 4; // a pointer that moved less did not mean to draw a rectangle
-const TOOLS = ["extend", "repaint", "animate"];
+const TOOLS = ["extend", "repaint", "brush", "animate"];
 const LEAPS = { PageUp: 4, PageDown: -4 };
 
 const byId = (id) => document.getElementById(id);
@@ -25,8 +26,10 @@ export class Easel {
     this.sheet = byId("easel-sheet");
     this.canvas = byId("easel-picture");
     this.area = byId("easel-area");
+    this.strokes = byId("easel-strokes");
     for (const side of SIDES) this.#edges[side] = this.#makeEdge(side);
     this.#listenToArea();
+    this.#listenToBrush();
     for (const tool of TOOLS) byId(`tool-${tool}`).addEventListener("click", () => outpainting.setTool(tool));
     outpainting.onChange(() => this.draw());
     new ResizeObserver(() => this.draw()).observe(this.element);
@@ -59,6 +62,9 @@ export class Easel {
     place(this.area, x * scale, y * scale, width * scale, height * scale);
     this.area.setAttribute("aria-label", `Part to paint anew: ${width} by ${height} pixels, ${x} from the left, ${y} from the top. Arrow keys move it, with Shift they size it.`);
     this.area.dataset.size = `${width} × ${height} px`;
+    this.strokes.hidden = tool !== "brush";
+    place(this.strokes, given[0] * scale, given[1] * scale, picture.width * scale, picture.height * scale);
+    if (tool === "brush") this.#drawStrokes();
     this.sheet.dataset.tool = tool;
     for (const name of TOOLS) byId(`tool-${name}`).setAttribute("aria-pressed", name === tool);
     this.scale = scale;
@@ -94,6 +100,25 @@ export class Easel {
     this.canvas.height = picture.preview.height;
     this.canvas.getContext("2d").drawImage(picture.preview, 0, 0);
     this.canvas.setAttribute("aria-label", `${picture.name}, ${picture.width} by ${picture.height} pixels`);
+  }
+
+  #drawStrokes() {
+    const { picture, strokes } = this.state;
+    const { width, height } = picture.preview;
+    if (this.drawn === strokes && this.strokes.width === width && this.strokes.height === height) return;
+    this.drawn = strokes;
+    Object.assign(this.strokes, { width, height }); // which also empties it
+    const colour = getComputedStyle(this.strokes).getPropertyValue("--seal");
+    drawStrokes(this.strokes.getContext("2d"), strokes, width / picture.width, colour);
+  }
+
+  #listenToBrush() {
+    this.#drag(this.strokes, (event) => {
+      const box = this.strokes.getBoundingClientRect();
+      const start = { x: (event.clientX - box.left) / this.scale, y: (event.clientY - box.top) / this.scale };
+      const goOn = this.state.beginStroke(start);
+      return (x, y) => goOn({ x: start.x + x / this.scale, y: start.y + y / this.scale });
+    });
   }
 
   #makeEdge(side) {

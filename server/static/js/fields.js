@@ -21,11 +21,12 @@ export class PictureFields {
   }
 
   draw() {
-    const { picture, tool, extend, area, snap, patchPx } = this.state;
+    const { picture, tool, extend, area, snap, patchPx, strokes, brushPx } = this.state;
     byId("picture-none").hidden = picture !== null;
     byId("picture-one").hidden = picture === null;
     byId("extend").hidden = picture === null || tool !== "extend";
     byId("repaint").hidden = picture === null || tool !== "repaint";
+    byId("mask").hidden = picture === null || tool !== "brush";
     if (!picture) {
       this.drawn = null; // what was said of a file that could not be read stays
       return;
@@ -38,6 +39,10 @@ export class PictureFields {
     }
     for (const side of SIDES) write(`extend-${side}`, extend[side]);
     for (const name of AREA) write(`repaint-${name}`, area[name]);
+    byId("brush-px").max = Math.max(4, Math.round(Math.min(picture.width, picture.height) / 2));
+    byId("brush-px").value = brushPx;
+    byId("brush-px-value").textContent = `${brushPx} px`;
+    byId("brush-undo").disabled = strokes.length === 0;
     byId("snap").checked = snap;
     byId("snap-px").textContent = patchPx;
   }
@@ -73,6 +78,8 @@ export class PictureFields {
       const resized = await picture.resized(width, height);
       if (this.state.picture === picture) this.state.replace(resized);
     });
+    byId("brush-px").addEventListener("input", () => this.state.setBrush(Number(byId("brush-px").value)));
+    byId("brush-undo").addEventListener("click", () => this.state.undoStroke());
     byId("snap").addEventListener("change", () => this.state.setSnap(byId("snap").checked));
     for (const side of SIDES) this.#onNumber(`extend-${side}`, (px) => this.state.setEdge(side, px));
     for (const name of AREA) this.#onNumber(`repaint-${name}`, (px) => this.state.setArea({ ...this.state.area, [name]: px }));

@@ -32,7 +32,7 @@ const numberIn = (id) => (byId(id).value === "" ? NaN : Number(byId(id).value));
 const rollSeed = () => crypto.getRandomValues(new Uint32Array(1))[0];
 
 export class Desk {
-  /** onSubmit(request, picture) is called with a request that passed the checks made here; picture null for none. */
+  /** onSubmit(request, picture, mask) is called with a request that passed the checks made here; null for none. */
   constructor(outpainting, onSubmit) {
     this.outpainting = outpainting;
     this.onSubmit = onSubmit;
@@ -214,7 +214,8 @@ export class Desk {
     const errors = [];
     if (picture?.tooLarge(limits)) errors.push({ pointer: "/image", message: picture.tooLarge(limits) });
     if (picture && !this.outpainting.asksForSomething) {
-      errors.push({ pointer: "/extend", message: "Nothing is added yet: drag an edge of the picture outward, or type how many pixels." });
+      errors.push(this.outpainting.tool === "brush" ? { pointer: "/mask", message: "Nothing is marked yet: paint over the part to make anew." }
+        : { pointer: "/extend", message: "Nothing is added yet: drag an edge of the picture outward, or type how many pixels." });
     }
     for (const [name, value, most] of [["width", width, limits?.max_width], ["height", height, limits?.max_height]]) {
       if (picture) break;
@@ -234,11 +235,11 @@ export class Desk {
     return errors;
   }
 
-  #submit() {
+  async #submit() {
     const request = this.request();
     const errors = this.#mistakes(request);
     if (errors.length > 0) return this.showProblem({ title: "Please check the marked fields.", detail: "", errors });
-    this.onSubmit(request, this.outpainting.picture);
+    this.onSubmit(request, this.outpainting.picture, await this.outpainting.mask());
   }
 
   #size() {
@@ -337,7 +338,7 @@ export class Desk {
     const orders = this.model?.orders;
     for (const option of byId("order").options) option.disabled = Boolean(orders) && option.value !== "auto" && !orders.includes(option.value);
     const request = this.request();
-    this.planner.ask(this.model && this.#mistakes(request).length === 0 ? request : null, picture);
+    this.planner.ask(this.model && this.#mistakes(request).length === 0 ? request : null, this.outpainting);
   }
 
   #filmWords() {

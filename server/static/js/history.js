@@ -50,6 +50,7 @@ export function recordOf(job, known = {}) {
     order: job.order,
     given: job.given ?? null,
     repaint: job.repaint ?? null,
+    masked: Boolean(job.links?.mask),
     fit: job.fit ?? known.fit ?? null,
     model: job.model,
     sampling: job.sampling,
@@ -66,9 +67,10 @@ export function recordOf(job, known = {}) {
 }
 
 /** What was done with the picture that a record went on from; null where there was none, or where it is not known. */
-export function outpaintingOf({ task, given, width, height, repaint }) {
+export function outpaintingOf({ task, given, width, height, repaint, masked }) {
   if (task === "image_animation") return { tool: "animate" };
   if (!given) return null;
+  if (masked) return { tool: "brush" }; // what was brushed over lies at the gateway
   if (repaint) return { tool: "repaint", area: repaint };
   const extend = { left: given[0], right: width - given[2], top: given[1], bottom: height - given[3] };
   return Object.values(extend).some((px) => px > 0) ? { tool: "extend", extend } : null;

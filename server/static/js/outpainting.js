@@ -1,5 +1,7 @@
 // What is to be done with a picture of one's own: edges moved outward, a part painted anew, or a film begun. State, no drawing.
 
+import { maskOf } from "./brush.js";
+
 export const SIDES = ["left", "right", "top", "bottom"];
 export const SIDE_MAX = 65_536;
 const NOTHING = { left: 0, right: 0, top: 0, bottom: 0 };
@@ -12,9 +14,11 @@ export class Outpainting {
   #listeners = [];
 
   picture = null; // GivenPicture
-  tool = "extend"; // or "repaint", "animate"
+  tool = "extend"; // or "repaint", "brush", "animate"
   extend = NOTHING; // pixels added on each side
   area = null; // to repaint: left, top, width, height in pixels of the picture
+  strokes = []; // or what was brushed over; a new list with each change
+  brushPx = 32; // the brush's width, in pixels of the picture
   snap = true; // to whole patches, for edges that are dragged or moved by keys; typed numbers stay as they are
   patchPx = 64;
 
@@ -28,6 +32,7 @@ export class Outpainting {
     const across = px * within(Math.ceil(picture.width / 3 / px), 1, FIRST_PATCHES);
     Object.assign(this, { picture, tool, extend: extend ?? { ...NOTHING, right: across } });
     this.area = area ?? this.#middle();
+    this.#takeBrush();
     this.#changed();
   }
 
@@ -35,6 +40,7 @@ export class Outpainting {
   replace(picture) {
     this.picture = picture;
     this.area = this.#middle();
+    this.#takeBrush();
     this.#changed();
   }
 
@@ -82,6 +88,35 @@ export class Outpainting {
     this.setArea({ left, top, width: right - left, height: bottom - top });
   }
 
+  setBrush(px) {
+    this.brushPx = px;
+    this.#changed();
+  }
+
+  /** Begin a stroke at a point of the picture; what is returned draws it on to another one. */
+  beginStroke(point) {
+    const stroke = { px: this.brushPx, points: [point] };
+    const draw = () => {
+      this.strokes = [...this.strokes.filter((other) => other !== stroke), stroke];
+      this.#changed();
+    };
+    draw();
+    return (next) => {
+      stroke.points.push(next);
+      draw();
+    };
+  }
+
+  undoStroke() {
+    this.strokes = this.strokes.slice(0, -1);
+    this.#changed();
+  }
+
+  /** What goes beside the request: the mask of what was brushed over, or null. */
+  async mask() {
+    return this.picture && this.tool === "brush" ? maskOf(this.strokes, this.picture) : null;
+  }
+
   /** How far an edge or the area goes with one press of a key. */
   get step() {
     return this.snap ? this.patchPx : 1;
@@ -101,13 +136,20 @@ export class Outpainting {
 
   /** Whether anything would be drawn. */
   get asksForSomething() {
+    if (this.tool === "brush") return this.strokes.length > 0;
     return this.tool !== "extend" || SIDES.some((side) => this.extend[side] > 0);
   }
 
   /** Its fields of a request. */
   request() {
     if (this.tool === "animate") return { task: "image_animation" };
+    if (this.tool === "brush") return { task: "image_outpainting" }; // the mask goes beside it
     return { task: "image_outpainting", ...(this.tool === "extend" ? { extend: this.extend } : { repaint: this.area }) };
+  }
+
+  #takeBrush() {
+    this.strokes = [];
+    this.brushPx = Math.max(4, Math.round(Math.min(this.picture.width, this.picture.height) / 8));
   }
 
   #middle() {

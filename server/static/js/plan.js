@@ -10,6 +10,7 @@ const byId = (id) => document.getElementById(id);
 
 export class Planner {
   #key = null;
+  #strokes = null;
   #timer = 0;
   #asking = new AbortController();
 
@@ -18,17 +19,20 @@ export class Planner {
     Object.assign(this, { onAccepted, onRefused });
   }
 
-  /** Ask about a request (null: there is none to ask about); an earlier question that is still open is dropped. */
-  ask(request, picture) {
+  /** Ask about a request (null: there is none to ask about); an earlier question that is still open is dropped.
+      Beside it go a picture and what is brushed over, `outpainting.mask()`. */
+  ask(request, outpainting) {
+    const { picture, strokes } = outpainting;
     // Words, seed and pace change nothing of the price, only whether there are words.
-    const key = request && JSON.stringify([{ ...request, prompt: Boolean(request.prompt), seed: null, fps: null }, picture?.id]);
-    if (key === this.#key) return;
+    const key = request && JSON.stringify([{ ...request, prompt: Boolean(request.prompt), seed: null, fps: null }, picture?.id, outpainting.tool]);
+    if (key === this.#key && strokes === this.#strokes) return;
     this.#key = key;
+    this.#strokes = strokes;
     clearTimeout(this.#timer);
     this.#asking.abort();
     if (!request) return this.say("");
     byId("plan").classList.add("stale");
-    this.#timer = setTimeout(() => this.#ask(request, picture), PAUSE_MS);
+    this.#timer = setTimeout(() => this.#ask(request, outpainting), PAUSE_MS);
   }
 
   /** The next question is asked even if the request is the same: workers came, or know their pace now. */
@@ -52,11 +56,12 @@ export class Planner {
     byId("plan").classList.remove("stale", "bare");
   }
 
-  async #ask(request, picture) {
+  async #ask(request, outpainting) {
     this.#asking = new AbortController();
     const { signal } = this.#asking;
+    const { picture } = outpainting;
     try {
-      const plan = await api.plan(request, await picture?.forPlan(), signal);
+      const plan = await api.plan(request, await picture?.forPlan(), await outpainting.mask(), signal);
       if (signal.aborted) return;
       if (picture) picture.accepted = true;
       this.#show(plan);

@@ -139,6 +139,7 @@ export function drawWall(record, { connection, shrunk, repeatable }) {
 const EASEL_TITLES = {
   extend: "Drag an edge outward to extend your picture",
   repaint: "Drag a rectangle over the part to paint anew",
+  brush: "Paint over the part to make anew",
   animate: "Your picture begins to move",
 };
 
@@ -149,7 +150,7 @@ export function describeEasel({ tool, picture, whole }) {
   drawFacts([
     `yours ${sizeWords(picture.width, picture.height)}`,
     tool === "extend" && `finished ${sizeWords(whole.width, whole.height)}`,
-    tool === "animate" ? "it is the film's first frame, as it is" : "its own pixels stay as they are",
+    { extend: "its own pixels stay as they are", animate: "it is the film's first frame, as it is" }[tool] ?? "all around that stays as it is",
   ].filter(Boolean));
 }
 

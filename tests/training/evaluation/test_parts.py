@@ -1,17 +1,20 @@
 """Each part of the evaluation finds what is there: seams, drift, missing likeness, words that are not followed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from training.attributes import ATTRIBUTE_VALUES
 from training.datasets import to_uint8
-from training.evaluation import films, seams, text
+from training.evaluation import films, likelihood, seams, text
 from training.evaluation.frechet import CANVASES, blocks, distance_rows, diversity_row
 from training.evaluation.panoramas import disagreement, drift_row, drifts, horizon, palette_distance
 from training.evaluation.prompts import EvaluationPrompt, evaluation_prompts, scenes_for
 from training.evaluation.setting import Setting, held_out_captions
+from training.sources import TokenBatch
+from training.transformer import CanvasLoss
 
 
 class PaintedGallery:
@@ -142,6 +145,24 @@ def test_prompts_that_state_nothing_are_only_read(setting: Setting) -> None:
     rows, told = text.measure_prompts(setting, [EvaluationPrompt("anything", {}, "given")])
     assert rows == []
     assert set(told[0]["read"]) >= {"time_of_day", "terrain"}
+
+
+def test_a_model_that_knows_true_words_finds_their_scenes_likelier(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, read_caption: Callable[[str], dict[str, set[str]]]
+) -> None:
+    class Knowing(CanvasLoss):
+        def __call__(self, batch: TokenBatch, order: str, prompts: Sequence[str | None], **kwargs: object) -> Tensor:  # type: ignore[override]
+            lies = [
+                sum(getattr(shown, name) not in values for name, values in read_caption(str(prompt)).items())
+                for prompt, shown in zip(prompts, batch.shows, strict=True)
+            ]
+            return torch.tensor(lies) * 0.1
+
+    monkeypatch.setattr(likelihood, "CanvasLoss", Knowing)
+    rows = {row.name: row for row in likelihood.likelihood_rows(setting)}
+    assert set(rows) == {"text_likelier", *(f"text_likelier_{name}" for name in ATTRIBUTE_VALUES)}
+    assert rows["text_likelier"].value > 0.95, "a full moon is a moon, too: a false word need not be a lie"
+    assert rows["text_likelier_season"].pictures == likelihood.TOGETHER
 
 
 def test_held_out_captions_are_always_the_same_however_many() -> None:
