@@ -170,7 +170,7 @@ class Bench:
             await asyncio.wait([task], timeout=0.05)
 
     async def until(
-        self, broker: Broker, job: Job, holds: Callable[[JobState], bool], within_s: float = 60.0
+        self, broker: Broker, job: Job, holds: Callable[[JobState], bool], within_s: float = 100.0
     ) -> JobState:
         """The job's state as soon as it is as told. Raises TimeoutError."""
         async with asyncio.timeout(within_s):
