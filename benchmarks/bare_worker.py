@@ -66,11 +66,11 @@ def bare_worker(width: int, height: int) -> Iterator[BareWorker]:
 
 async def _serve(width: int, height: int) -> None:
     from workers.loop import Worker
-    from workers.main import load_engine
+    from workers.main import load_engine, processors
 
     engine, broker = load_engine(load_settings(WorkerSettings)), MemoryBroker()
     with tempfile.TemporaryDirectory(prefix="nuwa-bench-") as folder:
-        worker = Worker(broker, FolderStore(Path(folder)), engine, name="bare")
+        worker = Worker(broker, FolderStore(Path(folder)), engine, name="bare", ahead=processors() > 1)
         running = asyncio.create_task(worker.run())
         print(READY, flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):

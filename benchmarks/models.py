@@ -10,8 +10,9 @@ from torch import Tensor
 
 from canvas.grid import Grid, Patch
 from jobs.settings import WorkerSettings
+from model.canvas import Canvas
 from model.config import PRESETS, ModelConfig
-from model.generate import Canvas, Model, PatchDecoder
+from model.generate import Model, PatchDecoder
 from model.loader import WORDS
 from model.sampling import Sampling
 from model.text import WordPieces

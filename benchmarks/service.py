@@ -8,7 +8,11 @@ The worker notes its calls (traced_worker.py), the viewer when events are in han
     encode   pixels to WebP
     redis    what the worker waits for Redis: events appended, cancels read
     sse      from the last append to the last event in the viewer's hands
-    rest     everything else
+    rest     when nothing of all this goes on
+    overlap  when tokens are drawn while pixels are painted or encoded
+
+A share is that of the time of a picture in which the stage goes on. Tokens have a thread of their own, pixels and their
+encoding another, and neither waits for Redis: so shares overlap, and those of one thread say how busy it is.
 
 A patch reaches the viewer from its last token, from its pixels (a finished patch), and from when it is published.
 
@@ -17,14 +21,17 @@ in its own memory and nobody watching (bare_worker.py).
 """
 
 import asyncio
+import math
 import statistics
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.bare_worker import BareWorker, bare_worker
 from benchmarks.measure import percentile
 from benchmarks.models import SHIPPED
 from benchmarks.parts import Bench
+from benchmarks.rows import Better
 from benchmarks.served import Served, peak_bytes, served
 from benchmarks.traced_worker import Span, read_spans
 from benchmarks.viewer import Seen, client, watch
@@ -91,33 +98,52 @@ def _waiting(bench: Bench, seen: list[Seen]) -> None:
 
 
 def stage_seconds(one: Seen, spans: list[Span]) -> dict[str, float]:
-    """Seconds of each stage of one picture; `rest` is what is left of the time on the wall.
+    """Seconds in which each stage of one picture goes on; `rest`: none; `overlap`: both threads of the engine.
 
     Raises RuntimeError when the worker noted no call of a stage: then names have changed.
     """
     own = [span for span in spans if one.asked <= span.start <= one.ended]
-    seconds = {stage: sum(s.seconds for s in own if s.name in names) for stage, names in STAGES.items()}
-    if missing := [stage for stage, taken in seconds.items() if not taken]:
+    stages = {stage: [span for span in own if span.name in names] for stage, names in STAGES.items()}
+    if missing := [stage for stage, calls in stages.items() if not calls]:
         raise RuntimeError(f"the worker noted nothing of {', '.join(missing)}")
     first = min(s.start for s in own if s.name == "engine.start")
     last = max(s.end for s in own if s.name == "broker.append")
-    seconds |= {"queue": max(0.0, first - one.asked), "sse": max(0.0, one.ended - last)}
-    return seconds | {"rest": max(0.0, one.seconds - sum(seconds.values()))}
+    stages |= {"queue": [Span("queue", one.asked, first)], "sse": [Span("sse", min(last, one.ended), one.ended)]}
+    seconds = {stage: covered(calls) for stage, calls in stages.items()}
+    painted = [*stages["pixels"], *stages["encode"]]
+    overlap = seconds["decode"] + covered(painted) - covered([*stages["decode"], *painted])
+    rest = one.seconds - covered([call for calls in stages.values() for call in calls])
+    return seconds | {"rest": max(0.0, rest), "overlap": overlap}
+
+
+def covered(spans: Iterable[Span]) -> float:
+    """Seconds in which at least one of them goes on."""
+    seconds, until = 0.0, -math.inf
+    for span in sorted(spans, key=lambda span: span.start):
+        seconds += max(0.0, span.end - max(span.start, until))
+        until = max(until, span.end)
+    return seconds
 
 
 def _stages(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:
     pictures = [stage_seconds(one, spans) for one in seen]
-    seconds = {stage: sum(taken[stage] for taken in pictures) for stage in ("queue", *STAGES, "sse", "rest")}
+    seconds = {stage: sum(taken[stage] for taken in pictures) for stage in ("queue", *STAGES, "sse", "rest", "overlap")}
     for stage, taken in seconds.items():
-        bench.row(f"share_{stage}", taken / sum(one.seconds for one in seen), "of a picture's time", "lower")
+        better: Better = "higher" if stage == "overlap" else "lower"
+        bench.row(f"share_{stage}", taken / sum(one.seconds for one in seen), "of a picture's time", better)
+
+
+def _drawn(one: Seen, spans: list[Span]) -> list[float]:
+    """When the last token of each patch was there. Patches are shown in the order in which they are drawn."""
+    own = [span for span in spans if span.name == "engine.decode" and one.asked <= span.start <= one.ended]
+    return [span.end for span in own for _ in range(span.count)]
 
 
 def _latencies(bench: Bench, seen: list[Seen], spans: list[Span]) -> None:
     """From a patch to the viewer: from its last token, from its pixels, and from when the worker begins to publish."""
     tokens, pixels, published = [], [], []
-    for patch in (patch for one in seen for patch in one.patches):
+    for patch, drawn in (known for one in seen for known in zip(one.patches, _drawn(one, spans), strict=True)):
         [encoded] = [s for s in spans if s.sha256 == patch.sha256 and s.name == "encode" and s.end <= patch.at][-1:]
-        drawn = max(s.end for s in spans if s.name == "engine.decode" and s.end <= encoded.start)
         sent = min(s.start for s in spans if s.name == "broker.append" and s.start >= encoded.end)
         tokens.append(1e3 * (patch.at - drawn))
         pixels.append(1e3 * (patch.at - encoded.start))

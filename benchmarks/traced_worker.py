@@ -1,7 +1,8 @@
 """A worker that notes when each call of its engine, its encoder and its broker began and ended.
 
 `python -m benchmarks.traced_worker FILE`: `nuwa worker`, with one line of JSON in FILE for each call that is over:
-{"name", "start", "end", "sha256"}, by the clock on the wall, so that they can be laid beside what a viewer saw.
+{"name", "start", "end", "sha256", "count"}, by the clock on the wall, so that they can be laid beside what a viewer
+saw.
 """
 
 import functools
@@ -20,12 +21,13 @@ from jobs.settings import BrokerSettings, WorkerSettings, load_settings
 
 @dataclass(frozen=True)
 class Span:
-    """One call. Seconds since the epoch.  sha256: of what it returned, if that is bytes."""
+    """One call. Seconds since the epoch.  sha256, count: of what it returned, if that is bytes, a list."""
 
     name: str
     start: float
     end: float
     sha256: str = ""
+    count: int = 0
 
     @property
     def seconds(self) -> float:
@@ -41,7 +43,8 @@ def noted(call: Callable[..., Any], name: str, note: Callable[[Span], None]) -> 
 
     def ended(start: float, returned: object) -> None:
         end = time.time()
-        note(Span(name, start, end, hashlib.sha256(returned).hexdigest() if isinstance(returned, bytes) else ""))
+        sha256 = hashlib.sha256(returned).hexdigest() if isinstance(returned, bytes) else ""
+        note(Span(name, start, end, sha256, len(returned) if isinstance(returned, list) else 0))
 
     @functools.wraps(call)
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -6,14 +6,15 @@ the same PatchDecoder, many jobs at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from canvas.grid import Extent, Grid, Patch
-from canvas.order import ORDERS, Order, ready
+from canvas.order import ORDERS, ready
 from canvas.plan import Plan, compile_plan
+from model.canvas import Canvas
 from model.config import ModelConfig
 from model.context_pool import NearbyContextPool, Offset
 from model.known import KnownPixels, known_tokens
@@ -37,46 +38,6 @@ class Model:
     @property
     def device(self) -> torch.device:
         return self.transformer.token.device
-
-
-@dataclass
-class Canvas:
-    """One picture in the making: what is asked, and the tokens so far."""
-
-    key: str  # unlike that of every other canvas in the same pool
-    plan: Plan
-    seed: int
-    sampling: Sampling
-    prompt: Tensor  # [2, D]: the whole prompt, and no prompt
-    text_keys: Tensor  # [L, 2, H, S, d]: of the words of both
-    text_values: Tensor
-    text_mask: Tensor  # [2, S] bool
-    words: list[Words]  # the same of both as native code reads it; empty where there is none
-    tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
-    known: KnownPixels | None = None
-    phase: int = 0  # of the plan, counted from 0
-    done: set[Patch] = field(default_factory=set)
-
-    @property
-    def grid(self) -> Grid:
-        return self.plan.grid
-
-    @property
-    def order(self) -> Order:
-        return self.plan.phases[self.phase].order
-
-    def nearby(self, patch: Patch) -> tuple[Patch, ...]:
-        """Select: what a patch looks at in the current phase."""
-        return self.plan.nearby(self.plan.phases[self.phase], patch)
-
-    @property
-    def branches(self) -> int:
-        """Pages that a patch takes: with the prompt, and without it when guidance asks for both."""
-        return 1 if self.sampling.cfg_scale == 1 else 2
-
-    def place(self, patch: Patch) -> list[float]:
-        rows, columns = self.grid.rows, self.grid.columns
-        return [patch.row / rows, (patch.row + 1) / rows, patch.column / columns, (patch.column + 1) / columns]
 
 
 @dataclass(frozen=True)
@@ -155,7 +116,7 @@ class PatchDecoder:
         scans, drawn = self.model.transformer.scans, self._run(batch, self._fixed(batch))
         rasters = [drawn[i, scans[c.order.name].to_raster] for i, (c, _) in enumerate(batch)]
         for (canvas, patch), tokens in zip(batch, rasters, strict=True):
-            self._record(canvas, patch, tokens)
+            canvas.put(patch, tokens)
         return rasters
 
     def _run(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
@@ -265,12 +226,14 @@ class PatchDecoder:
 
         Raises KeyError for a patch that does not exist yet.
         """
-        if patch not in canvas.done:
+        tokens = canvas.get(patch)
+        if tokens is None:
             if patch not in canvas.plan.given or canvas.known is None:
                 raise KeyError(f"{patch} does not exist yet")
             encoded, _ = known_tokens(self.model.tokenizer, canvas.known, patch.frame, canvas.grid.box(patch))
-            self._record(canvas, patch, encoded.flatten())
-        return self._region(canvas, patch).flatten()
+            tokens = encoded.flatten()
+            canvas.put(patch, tokens)
+        return tokens
 
     @torch.inference_mode()
     def prefill(self, batch: Sequence[tuple[Canvas, Patch, Tensor]]) -> None:
@@ -281,23 +244,13 @@ class PatchDecoder:
             known[i, scans[canvas.order.name].to_raster] = tokens.to(known.device)
         self._run([(canvas, patch) for canvas, patch, _ in batch], known)
         for canvas, patch, tokens in batch:
-            self._record(canvas, patch, tokens)
+            canvas.put(patch, tokens)
 
     def remove(self, canvas: Canvas, patch: Patch) -> None:
         """Forget the states of a patch; unknown ones are ignored (a patch that nothing looks at later)."""
         for row in range(canvas.branches):
             if (key := (canvas.key, patch, row)) in self.pool:
                 self.pool.remove(key)
-
-    def _region(self, canvas: Canvas, patch: Patch) -> Tensor:
-        m = self.config.patch_tokens
-        rows, columns = (slice(at * m, (at + 1) * m) for at in (patch.row, patch.column))
-        return canvas.tokens[patch.frame, rows, columns]
-
-    def _record(self, canvas: Canvas, patch: Patch, tokens: Tensor) -> None:
-        m = self.config.patch_tokens
-        self._region(canvas, patch).copy_(tokens.view(m, m))
-        canvas.done.add(patch)
 
     def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""

@@ -1,8 +1,12 @@
 """What a worker needs from whatever makes patches: the protocol every engine keeps.
 
-TorchEngine (torch_engine.py) runs the model; TileEngine (tile_engine.py) paints plain tiles without one. Calls come
-from one thread, one at a time. An engine knows jobs only by id, and holds for each: its tokens so far and its pages in
-the pool. A call that raises has changed nothing: the worker repeats it, for each patch alone, before it gives a job up.
+TorchEngine (torch_engine.py) runs the model; TileEngine (tile_engine.py) paints plain tiles without one. An engine
+knows jobs only by id, and holds for each: its tokens so far and its pages in the pool. A call that raises has changed
+nothing: the worker repeats it, for each patch alone, before it gives a job up.
+
+Calls come from two threads, one at a time from each: render(), refine() and forget() from that of pixels, all others
+from that of tokens. Pixels are asked for only once all tokens that they are painted from are there, and tokens that are
+there never change, so a call of either thread takes nothing from one of the other.
 """
 
 from collections.abc import Sequence
@@ -70,4 +74,7 @@ class Engine(Protocol):
         """Give the pages of these patches back: no later patch will look at them."""
 
     def finish(self, job_id: str) -> None:
-        """Forget a job and everything held for it, whether it is complete or not. Unknown ids are ignored."""
+        """Forget a job and everything held for it, whether it is complete or not. Unknown ids are ignored.
+
+        A render() or refine() of it that is under way goes on undisturbed; later ones raise KeyError.
+        """

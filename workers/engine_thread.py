@@ -1,4 +1,4 @@
-"""The thread in which an engine does its work, one call at a time, while leases are renewed elsewhere."""
+"""A thread in which an engine does its work, one call at a time, while leases are renewed elsewhere."""
 
 import asyncio
 import logging
@@ -18,11 +18,11 @@ Result = TypeVar("Result")
 
 
 class EngineThread:
-    """errors: counts the calls that failed and were tried again, or given up."""
+    """name: of the thread.  errors: counts the calls that failed and were tried again, or given up."""
 
-    def __init__(self, errors: Counter) -> None:
+    def __init__(self, name: str, errors: Counter) -> None:
         self._errors = errors
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> Result:
         """Wait for a call's turn and for its result."""

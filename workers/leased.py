@@ -1,5 +1,6 @@
 """LeasedJob: one job while this worker holds its lease, what its log says was done before, and its next events."""
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ class LeasedJob:
     is_complete: bool = False  # every patch is final; only the result is left to store
     canceled: bool = False
     lost: bool = False
+    in_turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever logs for the job, in the order asked
     _closed: bool = False
     _writing: threading.Lock = field(default_factory=threading.Lock)  # close() waits for write_result() and fit()
 

@@ -1,9 +1,9 @@
 """Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
 
 One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, of each job replay one
-batch of patches that exist already, then decide / do / record one batch of all jobs together. The engine has a thread
-of its own, so leases are renewed meanwhile. Nothing is kept here that log and store do not have: a worker may vanish at
-any point.
+batch of patches that exist already, then decide / do / record one batch of all jobs together. Tokens are drawn in one
+thread and pixels painted in another (painter.py): while a batch is drawn, the one before is painted and logged, and
+leases are renewed. Nothing is kept here that log and store do not have: a worker may vanish at any point.
 """
 
 import asyncio
@@ -11,10 +11,9 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
 
 from canvas.grid import Patch
 from jobs.broker.base import Broker, Lease, NewEvent
@@ -29,14 +28,13 @@ from workers.fits import Scorer
 from workers.known import KnownPixels, read_given
 from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
-from workers.patience import FIRST_RETRY_S, answered
+from workers.painter import Painter
+from workers.patience import FIRST_RETRY_S, PatientBroker
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
 
 log = logging.getLogger("nuwa.worker")
 
-GIVEN_AT_ONCE = 16  # given patches logged in one turn: some 30 ms
 PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
-Result = TypeVar("Result")
 
 
 class Worker:
@@ -45,6 +43,8 @@ class Worker:
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
     scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
+    ahead: whether a batch is drawn while the pixels of the one before are painted. With a single processor that would
+    end nothing sooner, and show patches later.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Worker:
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
         patch_seconds: float | None = None,
+        ahead: bool = True,
     ) -> None:
         self.name = name
         self.metrics = metrics or WorkerMetrics()
@@ -66,14 +67,18 @@ class Worker:
         self._store, self._workspace = store, store.workspace()
         self._engine = engine
         self._scorer = scorer
+        self._ahead = ahead
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
         self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
         self._leased: dict[str, LeasedJob] = {}
+        self._begun: list[asyncio.Task[None]] = []  # what was asked for in this turn, to be done by the end of the next
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._patch_seconds = patch_seconds
-        self._thread = EngineThread(self.metrics.engine_errors)
+        self._drawing = EngineThread("tokens", self.metrics.engine_errors)
+        self._patient = PatientBroker(broker, self._draining, self.metrics.outages)
+        self._painter = Painter(engine, self._patient, self.metrics)
         self.metrics.pages.set(engine.pages)
 
     def drain(self) -> None:
@@ -93,26 +98,28 @@ class Worker:
                     await self._broker.announce(self.name, [], ttl_s=0)
         finally:
             for leased in self._leased.values():
-                self._thread.add(leased.close)
-            self._thread.close()
+                self._painter.thread.add(leased.close)
+            self._drawing.close()
+            self._painter.thread.close()
 
     async def _turn(self) -> None:
         if self._scheduler.has_room:
             await self._take()
         for job_id in self._scheduler.admit():
-            await self._open(self._leased[job_id])
+            leased = self._leased[job_id]
+            await self._in_turn(leased, partial(self._open, leased))
         await self._heed_cancels()
+        before, self._begun = self._begun, []
         for leased in [leased for leased in self._leased.values() if leased.is_open and not leased.is_complete]:
             if leased.unsaid:
-                await self._say_given(leased)
+                self._begun.append(self._in_turn(leased, partial(self._painter.show_given, leased)))
             await self._replay_batch(leased)
-        batch = self._scheduler.schedule()
+        batch, started = self._scheduler.schedule(), time.perf_counter()
         if batch:
-            started = time.perf_counter()
-            with self.metrics.decode_seconds.time():
-                drawn = await self._decode(batch)
-            outcome = self._scheduler.complete(batch)
-            await asyncio.gather(*(self._record(self._leased[job_id], drawn[job_id], outcome) for job_id in drawn))
+            await self._draw(batch)
+        # Pixels are never more than a batch behind: memory stays flat, and nobody waits longer for a patch.
+        await asyncio.gather(*before, *([] if self._ahead else self._begun))
+        if batch:
             self._learn_pace((time.perf_counter() - started) / len(batch.patches))  # painting and logging included
         self.metrics.jobs_running.set(len(self._leased))
         self.metrics.pages_promised.set(self._scheduler.pages_promised)
@@ -135,10 +142,10 @@ class Worker:
     async def _accept(self, lease: Lease, job: Job) -> None:
         """Put a job that was just taken in line, or fail it when it can never run here."""
         if job.id in self._leased:  # ours until its lease ran out
-            await self._forget(self._leased[job.id], "lost")
+            await self._forget_in_turn(self._leased[job.id], "lost")
         try:
             read = partial(open_leased, self._broker, lease, job, self._engine.model, self._workspace)
-            leased = await self._answered(read)
+            leased = await self._patient.answered(read)
             pages = self._engine.pages_needed(job, leased.plan)
             self._scheduler.add(job.id, leased.plan, pages, leased.tokens.keys())
         except (JobNotFound, BrokerUnavailable) as error:
@@ -146,22 +153,21 @@ class Worker:
         except Exception as error:
             last = [NewEvent(failure(job.id, error))]
             with contextlib.suppress(LeaseLost, BrokerUnavailable):
-                await self._answered(lambda: self._broker.append(lease, last))
+                await self._patient.append(lease, last)
         else:
             self._leased[job.id] = leased
 
     async def _open(self, leased: LeasedJob) -> None:
         """The pool has room for the job from now on: tell the engine and the log."""
-        async with self._answering_for(leased):
-            if leased.job.given is not None:
-                known = await asyncio.to_thread(self._read_given, leased.job)
-                await self._thread.run(leased.take_known, known)
-            if leased.job.is_film:
-                await self._thread.run(leased.open_film, self._engine.model, self._store)
-            await self._thread.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
-            await self._append(leased, [leased.opening(self._engine.model)])
-            leased.is_open = True
-            log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
+        if leased.job.given is not None:
+            known = await asyncio.to_thread(self._read_given, leased.job)
+            await self._painter.thread.run(leased.take_known, known)
+        if leased.job.is_film:
+            await self._painter.thread.run(leased.open_film, self._engine.model, self._store)
+        await self._drawing.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
+        await self._patient.append(leased.lease, [leased.opening(self._engine.model)])
+        leased.is_open = True
+        log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
 
     def _read_given(self, job: Job) -> KnownPixels:
         png = self._store.get(job.id, "given")
@@ -178,9 +184,13 @@ class Worker:
         await asyncio.gather(*(self._read_cancel(leased) for leased in held))
         for leased in held:
             if leased.lost:
-                await self._forget(leased, "lost")
+                await self._forget_in_turn(leased, "lost")
             elif leased.canceled:
-                await self._end(leased, JobCanceled(done=leased.patches_done), "canceled")
+                await self._in_turn(leased, partial(self._cancel, leased))
+
+    async def _cancel(self, leased: LeasedJob) -> None:
+        if not leased.is_complete:
+            await self._end(leased, JobCanceled(done=leased.patches_done), "canceled")
 
     async def _read_cancel(self, leased: LeasedJob) -> None:
         try:
@@ -188,15 +198,25 @@ class Worker:
         except LeaseLost:
             leased.lost = True
         except BrokerUnavailable:
-            self.metrics.outages.inc()  # go on; what is drawn waits in _append
+            self.metrics.outages.inc()  # go on; what is drawn waits to be logged
 
     # Drawing and logging
+
+    async def _draw(self, batch: PatchBatch) -> None:
+        """Draw the tokens of a batch, and begin to show them."""
+        with self.metrics.decode_seconds.time():
+            drawn = await self._decode(batch)
+        outcome = self._scheduler.complete(batch)
+        for job_id, patches in drawn.items():
+            leased = self._leased.get(job_id)  # None: it failed meanwhile
+            if leased is not None and await self._prepare(leased, outcome):
+                self._begun.append(self._in_turn(leased, partial(self._show, leased, outcome, patches)))
 
     async def _decode(self, batch: PatchBatch) -> dict[str, list[tuple[Patch, bytes]]]:
         """Patches with their tokens, by job. If the batch fails, each is tried alone: one job cannot harm another."""
         drawn: dict[str, list[tuple[Patch, bytes]]] = {job_id: [] for job_id, _ in batch.patches}
         try:
-            tokens = await self._thread.run(self._engine.decode, batch.patches)
+            tokens = await self._drawing.run(self._engine.decode, batch.patches)
         except Exception:
             self.metrics.engine_errors.inc()
             log.exception("a batch of %d patches failed, trying them one by one", len(batch.patches))
@@ -205,119 +225,76 @@ class Worker:
                 drawn[job_id].append((patch, made))
             return drawn
         for job_id, patch in batch.patches:
-            if job_id in drawn:
+            leased = self._leased.get(job_id)
+            if leased is not None and job_id in drawn:
                 try:
-                    [made] = await self._thread.run(self._engine.decode, [(job_id, patch)])
+                    [made] = await self._drawing.run(self._engine.decode, [(job_id, patch)])
                     drawn[job_id].append((patch, made))
                 except Exception as error:
                     del drawn[job_id]
-                    await self._fail(self._leased[job_id], EngineFailed.because(error))
+                    await self._in_turn(leased, partial(self._fail, leased, EngineFailed.because(error)))
         return drawn
 
     def _learn_pace(self, seconds: float) -> None:
         old = self._patch_seconds
         self._patch_seconds = round(seconds if old is None else old + PACE * (seconds - old), 4)
 
-    async def _record(self, leased: LeasedJob, drawn: Sequence[tuple[Patch, bytes]], outcome: Outcome) -> None:
-        """Log what a batch made of one job, then do what follows from it.
-
-        New patches are logged one by one, each as soon as it has its first pixels. While the log is written the engine
-        goes on: with the next patch, after the last one with the final pixels of others.
-        """
-        async with self._answering_for(leased):
-            painting = [
-                asyncio.create_task(self._thread.run_or_retry(self._paint, leased, patch, tokens, done))
-                for done, (patch, tokens) in enumerate(drawn, start=leased.patches_done + 1)
-            ]
-            refining: list[asyncio.Task[list[NewEvent]]] = []
-            try:
-                for painted in painting:
-                    event = await painted
-                    if painted is painting[-1]:
-                        refining.append(asyncio.create_task(self._refined(leased, outcome.refine.get(leased.id, []))))
-                    await self._append(leased, [event])
-                    leased.patches_done += 1
-                    self.metrics.patches.inc()
-                await self._append(leased, await refining[0])
-            finally:
-                for task in (*painting, *refining):
-                    task.cancel()
-            await self._follow(leased, outcome)
-
-    async def _say_given(self, leased: LeasedJob) -> None:
-        """Log the next patches of the caller's own pixels: viewers get the whole picture in one way."""
-        async with self._answering_for(leased):
-            patches, later = leased.unsaid[:GIVEN_AT_ONCE], leased.unsaid[GIVEN_AT_ONCE:]
-            await self._append(leased, await asyncio.to_thread(leased.given_events, patches))
-            leased.unsaid, leased.patches_done = later, leased.patches_done + len(patches)
-
     async def _replay_batch(self, leased: LeasedJob) -> None:
-        """Put the next patches that exist into the pool, and refine what an earlier worker had no time to."""
-        async with self._answering_for(leased):
+        """Put the next patches that exist into the pool, and begin to show what an earlier worker had no time to."""
+        try:
             step = self._scheduler.replay(leased.id)
-            if step is None:
-                return
-            batch, outcome = step
-            known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
-            await self._thread.run_or_retry(self._engine.prefill, known)
+        except ValueError as error:
+            await self._in_turn(leased, partial(self._fail, leased, error))
+            return
+        if step is None:
+            return
+        batch, outcome = step
+        known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
+        if await self._call(leased, partial(self._engine.prefill, known)) and await self._prepare(leased, outcome):
             self.metrics.replayed.inc(len(known))
-            refine = outcome.refine.get(leased.id, [])
-            await self._recall(leased, [patch for patch in refine if patch in leased.refined])
-            await self._append(leased, await self._refined(leased, [p for p in refine if p not in leased.refined]))
-            await self._follow(leased, outcome)
+            self._begun.append(self._in_turn(leased, partial(self._show, leased, outcome, [])))
 
-    async def _recall(self, leased: LeasedJob, patches: Sequence[Patch]) -> None:
-        """Put the logged final pixels of these patches into the picture; pixels that are gone are painted again."""
-        keys = [(leased.plan.grid.index(patch), True) for patch in patches]
-        images = await self._answered(lambda: self._broker.images(leased.id, keys)) if keys else []
-        gone = await self._thread.run(leased.recall, patches, images)
-        await self._refined(leased, gone)
+    async def _prepare(self, leased: LeasedJob, outcome: Outcome) -> bool:
+        """What comes before the job's next batch; False when that failed, and the job with it."""
+        remove, phase = outcome.remove.get(leased.id, []), outcome.entered.get(leased.id)
+        return (not remove or await self._call(leased, partial(self._engine.remove, leased.id, remove))) and (
+            phase is None or await self._call(leased, partial(self._engine.enter, leased.id, phase))
+        )
 
-    async def _refined(self, leased: LeasedJob, patches: Sequence[Patch]) -> list[NewEvent]:
-        """The events of these patches' final pixels."""
-        return await self._thread.run_or_retry(self._paint_final, leased, patches) if patches else []
+    async def _call(self, leased: LeasedJob, call: Callable[[], object]) -> bool:
+        """An engine call for one job, beside its pixels; whether it went well. The job fails with it."""
+        if self._holds(leased):
+            try:
+                await self._drawing.run_or_retry(call)
+            except EngineFailed as error:
+                await self._in_turn(leased, partial(self._fail, leased, error))
+        return self._holds(leased)
 
-    def _paint(self, leased: LeasedJob, patch: Patch, tokens: bytes, done: int) -> NewEvent:
-        """The event of a new patch, the done-th of its job. Runs in the engine's thread; may be repeated."""
-        return leased.patch_event(patch, self._engine.render(leased.id, patch), tokens, done)
-
-    def _paint_final(self, leased: LeasedJob, patches: Sequence[Patch]) -> list[NewEvent]:
-        """The events of refined patches. Runs in the engine's thread; may be repeated."""
-        pixels = self._engine.refine(leased.id, patches)
-        return [leased.refined_event(*one) for one in zip(patches, pixels, strict=True)]
-
-    async def _follow(self, leased: LeasedJob, outcome: Outcome) -> None:
-        if leased.id in outcome.remove:
-            await self._thread.run_or_retry(self._engine.remove, leased.id, outcome.remove[leased.id])
+    async def _show(self, leased: LeasedJob, outcome: Outcome, drawn: Sequence[tuple[Patch, bytes]]) -> None:
+        """Log what a batch, drawn or replayed, made of one job, then do what follows from it."""
+        refine = outcome.refine.get(leased.id, [])
+        if drawn:
+            await self._painter.show_drawn(leased, drawn, refine)
+        else:
+            await self._painter.show_replayed(leased, refine)
         if leased.film is not None:
             for frame in outcome.frames.get(leased.id, []):
-                await self._add_frame(leased, frame)
-        if leased.id in outcome.entered:
-            await self._thread.run_or_retry(self._engine.enter, leased.id, outcome.entered[leased.id])
+                await self._painter.show_frame(leased, frame, self._scorer)
         if leased.id in outcome.finished:
             leased.is_complete = True
-            await self._thread.run(self._engine.finish, leased.id)
-            finishing = self._tasks.create_task(self._finish(leased))  # files take time: other jobs go on
+            self._drawing.add(partial(self._engine.finish, leased.id))  # does not wait for the next batch
+            finishing = self._in_turn(leased, partial(self._finish, leased))  # files take time: other jobs go on
             self._finishing.add(finishing)
             finishing.add_done_callback(self._finishing.discard)
 
-    async def _add_frame(self, leased: LeasedJob, frame: int) -> None:
-        """Log a frame that is complete, once the growing film has it; nothing is held of it any more."""
-        while leased.unsaid and self._leased.get(leased.id) is leased:
-            await self._say_given(leased)
-        event = await self._thread.run(leased.add_frame, frame, self._scorer)
-        await self._append(leased, [] if event is None else [event])
-        await self._thread.run(self._engine.forget, leased.id, frame)
-
     async def _finish(self, leased: LeasedJob) -> None:
         """Store the result, then say so."""
-        while leased.unsaid and self._leased.get(leased.id) is leased:
-            await self._say_given(leased)
-        async with self._answering_for(leased):
-            sha256 = await asyncio.to_thread(self._write_result, leased)
-            fit = await asyncio.to_thread(leased.fit, self._scorer)
-            seconds = max(0.0, (datetime.now(UTC) - leased.taken_at).total_seconds())
-            await self._end(leased, JobFinished(seconds=seconds, sha256=sha256, fit=fit), "finished")
+        while leased.unsaid:
+            await self._painter.show_given(leased)
+        sha256 = await asyncio.to_thread(self._write_result, leased)
+        fit = await asyncio.to_thread(leased.fit, self._scorer)
+        seconds = max(0.0, (datetime.now(UTC) - leased.taken_at).total_seconds())
+        await self._end(leased, JobFinished(seconds=seconds, sha256=sha256, fit=fit), "finished")
 
     def _write_result(self, leased: LeasedJob) -> str:
         if leased.film is not None:
@@ -343,15 +320,26 @@ class Worker:
         except LeaseLost:
             leased.lost = True
 
-    @contextlib.asynccontextmanager
-    async def _answering_for(self, leased: LeasedJob) -> AsyncIterator[None]:
-        """Whatever goes wrong in the block is this job's affair alone."""
-        try:
-            yield
-        except (LeaseLost, BrokerUnavailable):
-            await self._forget(leased, "lost")
-        except Exception as error:
-            await self._fail(leased, error)
+    def _holds(self, leased: LeasedJob) -> bool:
+        return self._leased.get(leased.id) is leased
+
+    def _in_turn(self, leased: LeasedJob, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Do something for a job once all that was asked for before is done, or nothing when it is let go of by then.
+
+        Whatever goes wrong is this job's affair alone.
+        """
+        return self._tasks.create_task(self._do_in_turn(leased, step))
+
+    async def _do_in_turn(self, leased: LeasedJob, step: Callable[[], Awaitable[None]]) -> None:
+        async with leased.in_turn:
+            if not self._holds(leased):
+                return
+            try:
+                await step()
+            except (LeaseLost, BrokerUnavailable):
+                await self._forget(leased, "lost")
+            except Exception as error:
+                await self._fail(leased, error)
 
     async def _fail(self, leased: LeasedJob, error: Exception) -> None:
         await self._end(leased, failure(leased.id, error), "failed")
@@ -360,39 +348,33 @@ class Worker:
         """Append a job's last event and let go of it."""
         if leased.film is not None and not isinstance(event, JobFinished):
             with contextlib.suppress(OSError):
-                await self._thread.run(leased.film.cut)
+                await self._painter.thread.run(leased.film.cut)
         try:
-            await self._append(leased, [NewEvent(event)])
+            await self._patient.append(leased.lease, [NewEvent(event)])
         except (LeaseLost, BrokerUnavailable):
             how = "lost"
         await self._forget(leased, how)
 
+    async def _forget_in_turn(self, leased: LeasedJob, how: str) -> None:
+        await self._in_turn(leased, partial(self._forget, leased, how))
+
     async def _forget(self, leased: LeasedJob, how: str) -> None:
         """Let go of a job, whatever state it is in; done once, and never to a later lease of the same job."""
-        if self._leased.get(leased.id) is not leased:
+        if not self._holds(leased):
             return
         del self._leased[leased.id]
-        self._thread.add(leased.close)  # after whatever of it is in line there; does not wait for us
+        self._painter.thread.add(leased.close)  # after whatever of it is in line there; does not wait for us
         self._scheduler.drop(leased.id)
-        await self._thread.run(self._engine.finish, leased.id)
+        await self._drawing.run(self._engine.finish, leased.id)
         self.metrics.jobs_ended.labels(how).inc()
         log.info("job %s: %s with %d of %d patches", leased.id, how, leased.patches_done, len(leased.plan.grid))
 
     async def _give_back(self) -> None:
-        """Complete jobs get their result first; the others are released, so that nobody waits for leases to run out."""
+        """What is drawn is logged and complete jobs get their result first; the others are released, so that nobody
+        waits for leases to run out."""
+        await asyncio.gather(*self._begun)
         await asyncio.gather(*self._finishing)
         for leased in list(self._leased.values()):
             with contextlib.suppress(LeaseLost, BrokerUnavailable):
-                await self._answered(partial(self._broker.release, leased.lease))
-            await self._forget(leased, "released")
-
-    # Calls
-
-    async def _append(self, leased: LeasedJob, events: Sequence[NewEvent]) -> None:
-        """Raises LeaseLost; BrokerUnavailable only while leaving. Repeating is safe: the broker knows a batch again."""
-        if events:
-            await self._answered(lambda: self._broker.append(leased.lease, events))
-
-    async def _answered(self, call: Callable[[], Awaitable[Result]]) -> Result:
-        """Repeat a broker call until the broker answers. Raises BrokerUnavailable only while leaving."""
-        return await answered(call, self._draining, self.metrics.outages)
+                await self._patient.answered(partial(self._broker.release, leased.lease))
+            await self._forget_in_turn(leased, "released")

@@ -64,6 +64,11 @@ def load_scorer(settings: WorkerSettings) -> Scorer | None:
     return PictureScorer()
 
 
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engine: Engine) -> None:
     broker = open_broker(broker_settings)
     store = FolderStore(settings.results_folder)
@@ -78,6 +83,7 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
         metrics=metrics,
         scorer=load_scorer(settings),
         patch_seconds=measured_pace(engine),
+        ahead=processors() > 1,
     )
     _obey_signals(worker)
     tidying = asyncio.create_task(_tidy_for_ever(broker, store, broker_settings.job_ttl_s))

@@ -96,32 +96,32 @@ class TileEngine:
         drawn = []
         for (job_id, patch), context in zip(batch, contexts, strict=True):
             hashed = _hash_tokens(self._jobs[job_id].seed, patch, context, self.model.patch_tokens**2)
-            known, forced = self._known_tokens(job_id, patch)
+            known, forced = self._known_tokens(self._jobs[job_id], patch)
             drawn.append(np.where(forced, known, hashed).astype("<u2").tobytes())
         self._add([(*item, tokens) for item, tokens in zip(batch, drawn, strict=True)], contexts)
         return drawn
 
     def prefill(self, batch: Sequence[tuple[str, Patch, bytes | None]]) -> None:
         """As in Engine. Raises KeyError when a context that a patch needs is not in the pool."""
-        filled = [(job_id, patch, tokens or self._tokens(job_id, patch)) for job_id, patch, tokens in batch]
+        filled = [(job_id, patch, tokens or self._tokens(self._jobs[job_id], patch)) for job_id, patch, tokens in batch]
         self._add(filled, [self._context(job_id, patch) for job_id, patch, _ in batch])
 
     def render(self, job_id: str, patch: Patch) -> Pixels:
         """As in Engine. Raises KeyError when a patch that must be done is not."""
-        return self._pixels(job_id, patch, self._jobs[job_id].plan.around(patch))
+        job = self._jobs[job_id]
+        return self._pixels(job, patch, job.plan.around(patch))
 
     def refine(self, job_id: str, patches: Sequence[Patch]) -> list[Pixels]:
         """As in Engine. Raises KeyError when a patch that must be done is not."""
-        grid = self._jobs[job_id].grid
-        return [self._pixels(job_id, patch, grid.touching(patch)) for patch in patches]
-
-    def _pixels(self, job_id: str, patch: Patch, around: Iterable[Patch]) -> Pixels:
         job = self._jobs[job_id]
+        return [self._pixels(job, patch, job.grid.touching(patch)) for patch in patches]
+
+    def _pixels(self, job: _TileJob, patch: Patch, around: Iterable[Patch]) -> Pixels:
         m = self.model.patch_tokens
         cells = np.pad(_shades(job.tokens[patch], m), ((m, m), (m, m), (0, 0)), mode="edge")
         for other in around:
             top, left = m * (1 + other.row - patch.row), m * (1 + other.column - patch.column)
-            cells[top : top + m, left : left + m] = _shades(self._tokens(job_id, other), m)
+            cells[top : top + m, left : left + m] = _shades(self._tokens(job, other), m)
         shifted = [cells[m + r : 2 * m + r, m + c : 2 * m + c] for r in (-1, 0, 1) for c in (-1, 0, 1)]
         soft = np.sum(shifted, axis=0) // 9
         height = np.linspace(0, 64, job.grid.rows * m).astype(np.int32)[patch.row * m : (patch.row + 1) * m]
@@ -130,8 +130,9 @@ class TileEngine:
         return coloured.repeat(scale, axis=0).repeat(scale, axis=1)
 
     def forget(self, job_id: str, frame: int) -> None:
-        job = self._jobs[job_id]
-        job.tokens = {patch: tokens for patch, tokens in job.tokens.items() if patch.frame != frame}
+        tokens = self._jobs[job_id].tokens
+        for patch in [patch for patch in list(tokens) if patch.frame == frame]:  # a copy: decode() may add to it now
+            del tokens[patch]
 
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
         for patch in patches:
@@ -140,16 +141,15 @@ class TileEngine:
     def finish(self, job_id: str) -> None:
         self._jobs.pop(job_id, None)
 
-    def _tokens(self, job_id: str, patch: Patch) -> bytes:
+    def _tokens(self, job: _TileJob, patch: Patch) -> bytes:
         """Of a patch that exists. Raises KeyError for one that does not."""
-        job = self._jobs[job_id]
         if patch in job.plan.given and patch not in job.tokens:
-            job.tokens[patch] = self._known_tokens(job_id, patch)[0].astype("<u2").tobytes()
+            job.tokens[patch] = self._known_tokens(job, patch)[0].astype("<u2").tobytes()
         return job.tokens[patch]
 
-    def _known_tokens(self, job_id: str, patch: Patch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _known_tokens(self, job: _TileJob, patch: Patch) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Tokens [m * m] by the brightness of the known pixels, and where all pixels of a token are known."""
-        m, job = self.model.patch_tokens, self._jobs[job_id]
+        m = self.model.patch_tokens
         if job.known is None:
             return np.zeros(m * m, np.int64), np.zeros(m * m, np.bool_)
         pixels, known = job.known.window(patch.frame, job.grid.box(patch))

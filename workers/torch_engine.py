@@ -10,7 +10,8 @@ from torch import Tensor
 from canvas.grid import Patch
 from canvas.plan import Plan, pages_needed
 from jobs.job import Job, ModelInfo
-from model.generate import Canvas, Model, PatchDecoder
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder
 from model.loader import load
 from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
@@ -21,7 +22,7 @@ from workers.known import KnownPixels
 class TorchEngine:
     """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
 
-    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU.
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each thread here.
     Raises model.loader.WeightsError when the folder does not hold a model.
     """
 
@@ -75,8 +76,7 @@ class TorchEngine:
         return [_to_uint8(pixels) for pixels in final_pixels(self._decoder, self._canvases[job_id], patches)]
 
     def forget(self, job_id: str, frame: int) -> None:
-        canvas = self._canvases[job_id]
-        canvas.done = {patch for patch in canvas.done if patch.frame != frame}
+        self._canvases[job_id].forget(frame)
 
     def remove(self, job_id: str, patches: Sequence[Patch]) -> None:
         for patch in patches:

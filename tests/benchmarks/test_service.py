@@ -22,25 +22,28 @@ def seen() -> Seen:
 @pytest.fixture
 def spans() -> list[Span]:
     return [
-        Span("engine.decode", 50.0, 60.0),  # of another picture
+        Span("engine.decode", 50.0, 60.0, count=3),  # of another picture
         Span("engine.start", 101.0, 101.5),
-        Span("engine.decode", 102.0, 104.0),
+        Span("engine.decode", 102.0, 104.0, count=1),
         Span("engine.render", 104.0, 105.0),
+        Span("engine.decode", 104.5, 105.25),  # begun before that patch is painted
         Span("encode", 105.0, 105.5, "aa"),
         Span("broker.append", 106.0, 107.5),
+        Span("broker.append", 107.0, 107.25),
         Span("broker.append", 109.0, 109.5),
     ]
 
 
-def test_every_stage_gets_its_own_calls_and_the_rest_is_the_rest(seen, spans):
+def test_every_stage_has_the_time_in_which_it_goes_on_and_the_rest_is_what_none_has(seen, spans):
     assert stage_seconds(seen, spans) == {
         "queue": 1.0,
-        "decode": 2.5,
+        "decode": 3.25,
         "pixels": 1.0,
         "encode": 0.5,
         "redis": 2.0,
         "sse": 0.5,
         "rest": 2.5,
+        "overlap": 0.75,
     }
 
 
@@ -72,13 +75,18 @@ def test_calls_are_noted_whether_they_are_awaited_or_not():
         def encode(self) -> bytes:
             return b"image"
 
+        def decode(self) -> list[int]:
+            return [4, 5]
+
     spans: list[Span] = []
     both = Noted(Inner(), "it", spans.append)
     assert both.slots == 4
     assert both.draw() == "drawn"
     assert asyncio.run(both.append()) == "appended"
     assert both.encode() == b"image"
-    assert [span.name for span in spans] == ["it.draw", "it.append", "it.encode"]
+    assert both.decode() == [4, 5]
+    assert [span.name for span in spans] == ["it.draw", "it.append", "it.encode", "it.decode"]
+    assert [span.count for span in spans] == [0, 0, 0, 2]
     assert spans[2].sha256 == hashlib.sha256(b"image").hexdigest()
     assert spans[1].seconds >= 0.009
     assert noted(len, "length", spans.append)([1]) == 1

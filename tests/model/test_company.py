@@ -13,7 +13,8 @@ from torch import Tensor
 
 from canvas.grid import Grid, Patch
 from canvas.order import ORDERS, ready
-from model.generate import Canvas, Model, PatchDecoder
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder
 from model.sampling import Sampling
 
 SLOTS = 4

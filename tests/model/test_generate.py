@@ -5,7 +5,8 @@ import torch
 
 from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
-from model.generate import Canvas, Model, PatchDecoder, continue_canvas, generate
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder, continue_canvas, generate
 from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
 from training.transformer import nearby_table, scan_patches

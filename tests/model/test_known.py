@@ -7,7 +7,8 @@ import torch
 from canvas.controller import Layout, choose_orders, lay_out, plan_task
 from canvas.grid import Box, Patch
 from canvas.order import ORDERS
-from model.generate import Canvas, Model, PatchDecoder, draw_phases
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder, draw_phases
 from model.known import known_tokens, meet, window
 from model.pixels import final_pixels
 from model.sampling import Sampling

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from canvas.grid import Grid, Patch
 from canvas.order import ORDERS
-from model.generate import Canvas, Model, PatchDecoder, continue_canvas
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder, continue_canvas
 from model.loader import load
 from model.native import build
 from model.native.build import UnavailableError

@@ -23,22 +23,43 @@ from jobs.events import TERMINAL, FrameEvent, JobFinished, JobQueued, JobStarted
 from jobs.job import ENDED, Job, JobState, layout_of
 from jobs.request import Area, GenerateRequest, Task
 from jobs.store import FolderStore
+from workers.engine import Pixels
 from workers.images import decode_webp
 from workers.loop import Worker
 from workers.tile_engine import TileEngine
 
 
 class SmallTiles(TileEngine):
-    """Patches of 16 pixels and 2x2 tokens; `before_decode` may do anything, in the engine's thread."""
+    """Patches of 16 pixels and 2x2 tokens.
 
-    def __init__(self, slots: int = 3, pages: int = 400, before_decode: Callable[[Any], None] | None = None) -> None:
+    before_decode (with the batch), before_pixels (job id, patches): may do anything, in the thread of tokens or pixels.
+    """
+
+    def __init__(
+        self,
+        slots: int = 3,
+        pages: int = 400,
+        before_decode: Callable[[Any], None] | None = None,
+        before_pixels: Callable[[str, Sequence[Patch]], None] | None = None,
+    ) -> None:
         super().__init__(slots=slots, pages=pages, patch_px=16, patch_tokens=2)
         self.before_decode = before_decode
+        self.before_pixels = before_pixels
 
     def decode(self, batch: Sequence[tuple[str, Patch]]) -> list[bytes]:
         if self.before_decode is not None:
             self.before_decode(batch)
         return super().decode(batch)
+
+    def render(self, job_id: str, patch: Patch) -> Pixels:
+        if self.before_pixels is not None:
+            self.before_pixels(job_id, [patch])
+        return super().render(job_id, patch)
+
+    def refine(self, job_id: str, patches: Sequence[Patch]) -> list[Pixels]:
+        if self.before_pixels is not None:
+            self.before_pixels(job_id, patches)
+        return super().refine(job_id, patches)
 
 
 class Bench:
@@ -128,8 +149,8 @@ class Bench:
                 self.store.put(job.id, out.getvalue(), "mask")
             await broker.submit(job, job.total)
 
-    def worker(self, broker: Any, engine: TileEngine, name: str = "w1", max_jobs: int = 8) -> Worker:
-        return Worker(broker, self.store, engine, name, max_jobs=max_jobs, heartbeat_s=0.02, idle_wait_s=0.02)
+    def worker(self, broker: Any, engine: TileEngine, name: str = "w1", **more: Any) -> Worker:
+        return Worker(broker, self.store, engine, name, heartbeat_s=0.02, idle_wait_s=0.02, **more)
 
     @contextlib.asynccontextmanager
     async def working(self, broker: Any, engine: TileEngine | None = None, name: str = "w1") -> AsyncIterator[Worker]:
@@ -149,7 +170,7 @@ class Bench:
             await asyncio.wait([task], timeout=0.05)
 
     async def until(
-        self, broker: Broker, job: Job, holds: Callable[[JobState], bool], within_s: float = 60.0
+        self, broker: Broker, job: Job, holds: Callable[[JobState], bool], within_s: float = 100.0
     ) -> JobState:
         """The job's state as soon as it is as told. Raises TimeoutError."""
         async with asyncio.timeout(within_s):

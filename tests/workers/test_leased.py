@@ -81,7 +81,8 @@ async def test_a_jobs_pixels_are_let_go_of_with_the_job(bench: Any, limits: Any,
         assert state.status.value == {"finished": "succeeded"}.get(end, end)
         worker.drain()
         await task
-    worker._thread.close(wait=True)
+    worker._drawing.close(wait=True)
+    worker._painter.thread.close(wait=True)
     assert not any(spool._files for spool in spools)
     kept = {path.name for path in bench.store.workspace().iterdir()}
     assert kept == {"job.given"} | ({"job.result"} if end == "finished" else set())

@@ -17,7 +17,8 @@ from canvas.grid import Extent, Grid, Patch
 from canvas.order import Order, ready
 from canvas.plan import choose_order, compile_plan
 from jobs.request import FILM_CFG_SCALE, SamplingParams
-from model.generate import Canvas, Model, PatchDecoder
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder
 from model.sampling import Sampling
 from training.datasets import to_uint8
 
