@@ -1,22 +1,28 @@
-"""Films the page while it draws, for the README: python docs/record_page.py
+"""Films a picture and the page while they are drawn, for the README: python docs/record_page.py
 
-Starts `nuwa serve` with the shipped weights, types a prompt in a real Chromium, and keeps one screenshot a tick until
-the picture is done: docs/images/page.webp.
+Starts `nuwa serve` with the shipped weights. docs/images/first-light.webp is what the event stream brings, patch by
+patch, as fast as it came. For docs/images/page.webp it types the same prompt in a real Chromium and keeps one
+screenshot a tick until the picture is done.
 """
 
+import base64
 import io
+import json
 import re
 import subprocess
 import sys
 import tempfile
+import time
+from itertools import pairwise
 from pathlib import Path
 
+import httpx
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-PROMPT, SEED = "alpine mountains on a bright morning with firs and a lake", 1
+PROMPT, SEED, SIZE = "alpine mountains on a bright morning with firs and a lake", 1, (512, 256)
 WINDOW = {"width": 1200, "height": 820}
 SHOWN_WIDTH = 800  # px of the film
 TICK_MS, LAST_MS = 250, 3000
@@ -24,21 +30,45 @@ CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 def main() -> None:
-    out = Path(__file__).parent / "images" / "page.webp"
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, "-m", "cli.main", "serve", "--no-open", "--port", "0", "--data", data]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
+            address = _address(server)
+            save("first-light.webp", *streamed(address), quality=85)
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*CHROMIUM])
-                frames = record(browser.new_page(viewport=WINDOW), _address(server))
+                frames = record(browser.new_page(viewport=WINDOW), address)
                 browser.close()
+            save("page.webp", frames, [TICK_MS] * len(frames), quality=70)
         finally:
             server.terminate()
             server.wait()
-    times = [TICK_MS] * (len(frames) - 1) + [LAST_MS]
-    iio.imwrite(out, [np.asarray(frame) for frame in frames], plugin="pillow", duration=times, loop=0, quality=70)
+
+
+def save(name: str, frames: list[Image.Image], shown_ms: list[int], quality: int) -> None:
+    """An animated WebP in docs/images; its last frame stays for a while."""
+    out = Path(__file__).parent / "images" / name
+    times = [*shown_ms[:-1], LAST_MS]
+    iio.imwrite(out, [np.asarray(frame) for frame in frames], plugin="pillow", duration=times, loop=0, quality=quality)
     print(f"{out}: {len(frames)} frames, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def streamed(address: str) -> tuple[list[Image.Image], list[int]]:
+    """The canvas after each event of a picture's stream, and for how many milliseconds it stood so."""
+    canvas = Image.new("RGB", SIZE, "white")
+    frames, times = [canvas.copy()], [time.monotonic()]
+    request = {"prompt": PROMPT, "seed": SEED, "width": SIZE[0], "height": SIZE[1]}
+    headers = {"Accept": "text/event-stream"}
+    with httpx.stream("POST", f"{address}/generate", json=request, headers=headers, timeout=90) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data:") and "image" in (event := json.loads(line.removeprefix("data:"))):
+                patch = Image.open(io.BytesIO(base64.b64decode(event["image"].partition(",")[2])))
+                canvas.paste(patch, tuple(event["box"][:2]))
+                frames.append(canvas.copy())
+                times.append(time.monotonic())
+    shown_ms = [max(1, round(1000 * (end - start))) for start, end in pairwise(times)]
+    return frames, [*shown_ms, LAST_MS]
 
 
 def record(page: Page, address: str) -> list[Image.Image]:
