@@ -1,4 +1,4 @@
-"""Draws the galleries of films and of pictures that go on: python docs/draw_galleries.py --photos FOLDER
+"""Draws the galleries of films and of pictures that go on: python -m docs.draw_galleries --photos FOLDER
 
 Starts `nuwa serve` with the shipped weights and sends it every request below. What comes back is written beside the
 README.md of each gallery, and requests and credits between the marks in it; what is said about them stays.
@@ -8,10 +8,6 @@ README.md of each gallery, and requests and credits between the marks in it; wha
 import argparse
 import io
 import json
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +16,8 @@ from typing import Any
 
 import httpx
 from PIL import Image, ImageDraw
+
+from docs.shipped_server import shipped_server
 
 DOCS = Path(__file__).parent
 MARKS = "<!-- drawn -->", "<!-- /drawn -->"
@@ -109,16 +107,9 @@ def main() -> None:
     asked.add_argument("--photos", type=Path, required=True)
     asked.add_argument("--only", choices=list(GALLERIES))
     options = asked.parse_args()
-    with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "cli.main", "serve", "--no-open", "--port", "0", "--data", data]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            with httpx.Client(base_url=_address(server), timeout=90) as client:
-                for name in GALLERIES if options.only is None else (options.only,):
-                    draw(client, DOCS / "gallery" / name, GALLERIES[name], options.photos)
-        finally:
-            server.terminate()
-            server.wait()
+    with shipped_server() as address, httpx.Client(base_url=address, timeout=90) as client:
+        for name in GALLERIES if options.only is None else (options.only,):
+            draw(client, DOCS / "gallery" / name, GALLERIES[name], options.photos)
 
 
 def draw(client: httpx.Client, folder: Path, entries: Sequence[Entry], photos: Path) -> None:
@@ -138,7 +129,7 @@ def draw(client: httpx.Client, folder: Path, entries: Sequence[Entry], photos: P
 
 def table(entries: Sequence[Entry], weights: str) -> str:
     """Pictures, requests and credits, as Markdown."""
-    lines = [f"Made by `python docs/draw_galleries.py`, weights {weights}.", ""]
+    lines = [f"Made by `python -m docs.draw_galleries`, weights {weights}.", ""]
     for is_given in (False, True):
         rows = [entry for entry in entries if (entry.photo is not None) is is_given]
         if is_given and rows:
@@ -195,15 +186,6 @@ def _png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
-
-
-def _address(server: subprocess.Popen[str]) -> str:
-    """What the server says when it is ready. Raises RuntimeError when it ends before."""
-    assert server.stdout is not None
-    for line in server.stdout:
-        if found := re.search(r"Ready: (\S+)", line):
-            return found[1]
-    raise RuntimeError("the server ended before it was ready")
 
 
 if __name__ == "__main__":

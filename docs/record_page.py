@@ -1,4 +1,4 @@
-"""Films a picture and the page while they are drawn, for the README: python docs/record_page.py
+"""Films a picture and the page while they are drawn, for the README: python -m docs.record_page
 
 Starts `nuwa serve` with the shipped weights. docs/images/first-light.webp is what the event stream brings, patch by
 patch, as fast as it came. For docs/images/page.webp it types the same prompt in a real Chromium and keeps one
@@ -8,10 +8,6 @@ screenshot a tick until the picture is done.
 import base64
 import io
 import json
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +18,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from docs.shipped_server import shipped_server
+
 PROMPT, SEED, SIZE = "alpine mountains on a bright morning with firs and a lake", 1, (512, 256)
 WINDOW = {"width": 1200, "height": 820}
 SHOWN_WIDTH = 800  # px of the film
@@ -30,20 +28,13 @@ CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "cli.main", "serve", "--no-open", "--port", "0", "--data", data]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            address = _address(server)
-            save("first-light.webp", *streamed(address), quality=85)
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*CHROMIUM])
-                frames = record(browser.new_page(viewport=WINDOW), address)
-                browser.close()
-            save("page.webp", frames, [TICK_MS] * len(frames), quality=70)
-        finally:
-            server.terminate()
-            server.wait()
+    with shipped_server() as address:
+        save("first-light.webp", *streamed(address), quality=85)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*CHROMIUM])
+            frames = record(browser.new_page(viewport=WINDOW), address)
+            browser.close()
+        save("page.webp", frames, [TICK_MS] * len(frames), quality=70)
 
 
 def save(name: str, frames: list[Image.Image], shown_ms: list[int], quality: int) -> None:
@@ -91,15 +82,6 @@ def record(page: Page, address: str) -> list[Image.Image]:
 def _seen(page: Page) -> Image.Image:
     image = Image.open(io.BytesIO(page.screenshot()))
     return image.convert("RGB").resize((SHOWN_WIDTH, SHOWN_WIDTH * image.height // image.width))
-
-
-def _address(server: subprocess.Popen[str]) -> str:
-    """What the server says when it is ready. Raises RuntimeError when it ends before."""
-    assert server.stdout is not None
-    for line in server.stdout:
-        if found := re.search(r"Ready: (\S+)", line):
-            return found[1]
-    raise RuntimeError("the server ended before it was ready")
 
 
 if __name__ == "__main__":
