@@ -20,6 +20,9 @@ class Work:
         self.done: list[str] = []
         self.step_s, self.report_s, self.save_s = 1.0, 0.0, 0.0
 
+    def clock(self) -> float:
+        return self.now
+
     def do(self, what: str, seconds: float) -> None:
         self.now += seconds
         self.done.append(what)
@@ -48,7 +51,6 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
         made.do("save", made.save_s)
         save_checkpoint(folder, state, part_mb)
 
-    monkeypatch.setattr(training.loop.time, "monotonic", lambda: made.now)
     monkeypatch.setattr(training.loop, "save_checkpoint", save)
     monkeypatch.setattr(training.loop, "draw_curve", lambda history, path: None)
     return made
@@ -64,7 +66,7 @@ def test_a_run_ends_within_its_time_with_a_last_report_and_a_saved_checkpoint(
 ) -> None:
     work.step_s, work.report_s, work.save_s = step_s, report_s, save_s
     begun = work.now
-    steps = work.train(Trainer(nn.Linear(16, 16), settings(tmp_path, 300)))
+    steps = work.train(Trainer(nn.Linear(16, 16), settings(tmp_path, 300, clock=work.clock)))
     assert work.done[-2:] == ["report", "save"]
     assert work.done.count("report") == 2  # the first one, early, tells how long the last one will take
     assert work.now - begun <= 300
@@ -73,17 +75,17 @@ def test_a_run_ends_within_its_time_with_a_last_report_and_a_saved_checkpoint(
 
 
 def test_time_before_the_first_step_counts_and_that_of_an_earlier_part_too(tmp_path: Path, work: Work) -> None:
-    first = Trainer(nn.Linear(16, 16), settings(tmp_path, 100, max_steps=20))
+    first = Trainer(nn.Linear(16, 16), settings(tmp_path, 100, max_steps=20, clock=work.clock))
     work.now += 30  # drawing pictures, say
     assert work.train(first) == 20
     work.now += 10_000  # nobody trains
-    second = Trainer(nn.Linear(16, 16), settings(tmp_path, 100, resume=True))
+    second = Trainer(nn.Linear(16, 16), settings(tmp_path, 100, resume=True, clock=work.clock))
     assert second.spent_s == pytest.approx(50)
     assert 45 <= work.train(second) <= 50
 
 
 def test_the_rate_is_nearly_zero_at_the_end(tmp_path: Path, work: Work) -> None:
-    trainer = Trainer(nn.Linear(16, 16), settings(tmp_path, 500))
+    trainer = Trainer(nn.Linear(16, 16), settings(tmp_path, 500, clock=work.clock))
     work.report_s = 40
     work.train(trainer)
     assert trainer.optimizers[0].param_groups[0]["lr"] < 0.02 * trainer.settings.lr

@@ -79,20 +79,6 @@ def test_a_spent_budget_stops_the_run_at_once(tmp_path: Path) -> None:
     assert trainer.step == 0
 
 
-def test_time_is_counted_by_the_clock_that_is_given(tmp_path: Path) -> None:
-    now = 0.0
-    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(tmp_path, 1000, hours=100 / 3600, clock=lambda: now))
-
-    def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        nonlocal now
-        now += 9
-        return torch.zeros(()), {}
-
-    trainer.run(loss)
-    assert trainer.step == 11, "a twelfth step would not end within the 100 seconds"
-    assert trainer.spent_s == 99
-
-
 @pytest.mark.parametrize("schedule", ["canvas", "patch"])
 def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, words_file: Path, schedule: str) -> None:
     sentence = TextEncoder(NANO.transformer, VOCABULARY).sentence.state_dict()
