@@ -106,7 +106,7 @@ def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     batch = source.render(Window(1.0, 2, 2, 2, 2), seed=4)
     adam = torch.optim.Adam(transformer.parameters(), 1e-2)
     told = []
-    for _ in range(12):
+    for _ in range(20):
         nats, contrast = loss.contrast(batch, "zeta", 7, 0.0, 0.0)
         told.append(float(contrast.detach()))
         adam.zero_grad()
