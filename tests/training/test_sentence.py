@@ -216,6 +216,6 @@ def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_att
     triplets = [triplet.split() for triplet in TRIPLETS.strip().replace("\n", "|").split("|")]
     anchor, like, other = (vectors(column) for column in zip(*triplets, strict=True))
     right = ((anchor * like).sum(1) > (anchor * other).sum(1)).sum()
-    # Measured 65 of 84, with all six layers 70, though trained readers understand more of four (docs/training.md). Chance
-    # is 42 with a standard deviation of 4.6. Antonyms (clear, cloudy) are among its mistakes.
+    # Measured 65 of 84, with all six layers 70, though trained readers understand more of four (docs/training.md).
+    # Chance is 42 with a standard deviation of 4.6. Antonyms (clear, cloudy) are among its mistakes.
     assert right / len(triplets) >= 0.75
