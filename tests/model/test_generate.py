@@ -85,7 +85,7 @@ def test_replay_after_a_crash_goes_on_with_the_same_tokens(model: Model) -> None
         decoder = PatchDecoder(model)
         canvas = decoder.start("job", grid, "zeta", PROMPT, SAMPLING, 3)
         for patch in list(ORDERS["zeta"].sequence(grid))[:cut]:
-            decoder.prefill([(canvas, patch, decoder._region(whole, patch).flatten())])
+            decoder.prefill([(canvas, patch, decoder.tokens(whole, patch))])
         for _ in continue_canvas(decoder, canvas):
             pass
         assert torch.equal(canvas.tokens, whole.tokens)
