@@ -26,9 +26,14 @@ def _listed(things: Sequence[str]) -> str:
 
 
 class _Voice:
-    """Draws the words of one caption. `told` are the fields that this caption mentions."""
+    """Draws the words of one caption. `told` are the fields that this caption mentions.
 
-    def __init__(self, attributes: Attributes, rng: random.Random, wide: float = 0.0) -> None:
+    tell: the fields to mention, if there is anything to say of them; drawn when None.
+    """
+
+    def __init__(
+        self, attributes: Attributes, rng: random.Random, wide: float = 0.0, tell: set[str] | None = None
+    ) -> None:
         self.a, self.rng, self.wide = attributes, rng, wide
         shown = [field for field in TOLD if getattr(attributes, field) not in SILENT[field]]
         if attributes.terrain == "sea":
@@ -36,7 +41,7 @@ class _Voice:
         weights = {"time_of_day": 3.0, "water": 3.0, "snow": 3.0, "trees": 1.6, "celestial": 1.4, "mist": 1.6}
         order = sorted(shown, key=lambda field: rng.random() ** (1 / weights.get(field, 1.0)), reverse=True)
         count = rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, len(shown)))
-        self.told = set(order[:count])
+        self.told = set(order[:count]) if tell is None else tell & set(shown)
 
     def of(self, table: dict[str, tuple[str, ...]], field: str) -> str:
         return self.rng.choice(table[getattr(self.a, field)])
@@ -154,15 +159,16 @@ class _Voice:
         return ", ".join(tags)
 
 
-def caption(attributes: Attributes, seed: int, wide: float = 0.0) -> str:
+def caption(attributes: Attributes, seed: int, wide: float = 0.0, tell: set[str] | None = None) -> str:
     """Words for the attributes, another choice of words for every seed; true, but not always everything.
 
-    wide: share of the phrases that come from wide_words.py.
+    wide: share of the phrases that come from wide_words.py.  tell: what to mention beside the terrain, of TOLD; drawn
+    when None.
 
     From 'dunes' to full sentences and tags; lower or upper case at the start, with or without a full stop.
     """
     rng = random.Random(f"caption {seed}")
-    voice = _Voice(attributes, rng, wide)
+    voice = _Voice(attributes, rng, wide, tell)
     speak = rng.choices((voice.plain, voice.framed, voice.shining, voice.moment, voice.tags), (5, 2, 1.5, 1.5, 2))[0]
     text = speak()
     if speak != voice.tags and rng.random() < 0.08:
@@ -190,21 +196,33 @@ def untrue(attributes: Attributes) -> dict[str, tuple[str, ...]]:
     return {name: others for name, others in values.items() if others}
 
 
-def true_and_false(attributes: Attributes, seed: int, wide: float = 0.0, wrong: str | None = None) -> tuple[str, str]:
+def true_and_false(
+    attributes: Attributes, seed: int, wide: float = 0.0, wrong: str | None = None, silent: bool = False
+) -> tuple[str, str]:
     """A caption, and one in the same voice that says one thing which is not so: another season, a lake that is not.
 
     wrong: the attribute that is not as it is said, one of untrue(attributes); any of them unless given.
+    silent: the second caption may also leave out a lake that is there, while the first one tells of it: asked for a
+    lake, a model that has learned only what is said wrongly goes on drawing scenes without one.
     """
     rng = random.Random(f"false {seed}")
     others = untrue(attributes)
+    if silent:
+        there = {name: none for name, none in SILENT.items() if none and getattr(attributes, name) not in none}
+        if attributes.terrain == "sea":
+            del there["water"]
+        others = {name: others.get(name, ()) + there.get(name, ()) for name in ATTRIBUTE_VALUES}
+        others = {name: values for name, values in others.items() if values}
     name = wrong or rng.choice(list(others))
     while True:
         said = replace(attributes, **{name: rng.choice(others[name])})
         if said.terrain == "sea":
             said = replace(said, water="sea")
         voice = rng.randrange(2**31)
-        if name in told(said, voice):
-            return caption(attributes, voice, wide), caption(said, voice, wide)
+        telling = attributes if getattr(said, name) in SILENT[name] else said
+        tell = told(telling, voice)
+        if name in tell:
+            return caption(attributes, voice, wide, tell), caption(said, voice, wide, tell)
 
 
 def captions(scenes: _HasAttributes, seed: int) -> list[str]:

@@ -34,22 +34,22 @@ class Window:
 # Whole pictures first; then windows with their place on canvases up to 38912 x 2048 pixels (608 x 32 patches of 64), so
 # that a huge picture is one picture and not a tiling; then films.
 WINDOWS = (
-    Window(0.13, 4, 4, 4, 4),
-    Window(0.18, 4, 8, 4, 8),
+    Window(0.26, 4, 4, 4, 4),
+    Window(0.22, 4, 8, 4, 8),
     Window(0.05, 4, 6, 4, 6),
     Window(0.03, 3, 4, 3, 4),
     Window(0.05, 8, 4, 8, 4),
-    Window(0.06, 4, 8, 8, 8),
-    Window(0.06, 4, 8, 4, 16),
-    Window(0.03, 4, 8, 4, 32),
-    Window(0.03, 4, 8, 8, 16),
-    Window(0.03, 4, 8, 8, 32),
-    Window(0.03, 4, 8, 16, 16),
+    Window(0.04, 4, 8, 8, 8),
+    Window(0.05, 4, 8, 4, 16),
+    Window(0.04, 4, 8, 4, 32),
+    Window(0.02, 4, 8, 8, 16),
+    Window(0.02, 4, 8, 8, 32),
+    Window(0.02, 4, 8, 16, 16),
     Window(0.02, 4, 8, 16, 64),
-    Window(0.02, 4, 8, 32, 32),
+    Window(0.01, 4, 8, 32, 32),
     Window(0.02, 4, 8, 32, 608),
-    Window(0.19, 4, 4, 4, 4, frames=3),
-    Window(0.07, 4, 6, 4, 6, frames=2),
+    Window(0.11, 4, 4, 4, 4, frames=3),
+    Window(0.04, 4, 6, 4, 6, frames=2),
 )
 # A film's camera moves by whole tokens a frame: 8 pixels, so that what moves is the same tokens elsewhere.
 PANS = (0, 0, 1, -1)  # tokens to the right per frame
@@ -103,7 +103,7 @@ class TokenBatch:
         return [self._caption(shown, seed + i, wide) for i, shown in enumerate(self.shows)]
 
     def true_and_false(self, seed: int, wide: float = 0.0) -> tuple[list[str], list[str]]:
-        """Two captions for each scene, of which the second says one thing that is not so.
+        """Two captions for each scene, of which the second says one thing that is not so, or leaves one out.
 
         Raises ValueError for pictures that are not scenes: what they do not show is not known.
         """
@@ -111,7 +111,7 @@ class TokenBatch:
         for i, shown in enumerate(self.shows):
             if not isinstance(shown, Attributes):
                 raise ValueError("what pictures do not show is known of scenes only")
-            pairs.append(true_and_false(shown, seed + i, wide))
+            pairs.append(true_and_false(shown, seed + i, wide, silent=True))
         true, false = zip(*pairs, strict=True)
         return list(true), list(false)
 

@@ -64,8 +64,8 @@ class TransformerRecipe:
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
     lone: float = 0.25
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
-    contrast: float = 0.5
-    contrast_weight: float = 0.1
+    contrast: float = 0.7
+    contrast_weight: float = 0.4
     schedule: str = "canvas"
 
 
