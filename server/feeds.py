@@ -1,8 +1,10 @@
 """Event fan-out: however many viewers watch however many jobs, one blocking read of the broker per process.
 
     reader    one task; waits for all watched logs at once, follows each to its end, and wakes its viewers
-    Feed      one watched job: how far its log is known, and the signal that it has grown
+    Feed      one watched job: how far its log is known, what came last, and the signal that it has grown
     Page      some events after one cursor, encoded; viewers at the same cursor share the read and the bytes
+
+An event is read once, by the reader, however many watch it live; only who is behind reads the log again.
 
 Viewers pull. A slow one holds a cursor and one page, never a queue, so it neither delays others nor costs more with
 time. A log only grows, so a page that was read once stays right for ever and is kept while there is room.
@@ -44,6 +46,7 @@ class Feed:
 
     job_id: str
     cursor: str = LOG_START  # the reader has seen the log up to here
+    latest: tuple[str, Sequence[LoggedEvent]] = (LOG_START, ())  # events that it met last, and the cursor before them
     ended: bool = False
     viewers: int = 0
     grown: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,6 +110,8 @@ class Feeds:
 
         Raises JobNotFound, BrokerUnavailable; ValueError for a malformed cursor.
         """
+        if after == feed.cursor != LOG_START:
+            return None  # the reader is no further; it wakes whoever waits
         kept = self._pages.get((feed.job_id, after, pixels))
         if kept is not None:
             self._pages.move_to_end((feed.job_id, after, pixels))
@@ -114,7 +119,7 @@ class Feeds:
         reading, key = feed.reading, (after, pixels)
         task = reading.get(key)
         if task is None:
-            task = reading[key] = asyncio.create_task(self._read(feed.job_id, after, pixels))
+            task = reading[key] = asyncio.create_task(self._read(feed, after, pixels))
             task.add_done_callback(lambda done: (reading.pop(key, None), done.cancelled() or done.exception()))
         return await asyncio.shield(task)  # a viewer that leaves must not break the read for others
 
@@ -148,8 +153,12 @@ class Feeds:
             return feed.ended
         return False
 
-    async def _read(self, job_id: str, after: str, pixels: Pixels) -> Page | None:
-        events = await self._broker.read(job_id, after, PAGE_EVENTS)
+    async def _read(self, feed: Feed, after: str, pixels: Pixels) -> Page | None:
+        job_id, (before, latest) = feed.job_id, feed.latest
+        if after == before and latest:
+            events = latest[:PAGE_EVENTS]
+        else:
+            events = await self._broker.read(job_id, after, PAGE_EVENTS)
         if not events:
             return None
         images: list[bytes | None] = [None] * len(events)
@@ -188,7 +197,8 @@ class Feeds:
             cursors = {feed.job_id: feed.cursor for feed in self._feeds.values() if not feed.ended}
             try:
                 if cursors:
-                    await self._advance_all(await self._wait(cursors))
+                    for job_id, events in (await self._wait(cursors)).items():
+                        self._advance(job_id, events)
                 else:
                     await self._joined.wait()
             except BrokerUnavailable:
@@ -197,35 +207,25 @@ class Feeds:
                 log.exception("The event reader met an error; it goes on")
                 await asyncio.sleep(RETRY_S)
 
-    async def _wait(self, cursors: dict[str, str]) -> set[str]:
-        """Ids of jobs whose logs have grown; none when time is up, or when a newcomer has to be waited for as well."""
+    async def _wait(self, cursors: dict[str, str]) -> dict[str, list[LoggedEvent]]:
+        """What jobs' logs have grown by; nothing when time is up, or when a newcomer has to be waited for as well."""
         growth = asyncio.create_task(self._broker.wait(cursors, WAIT_S))
         newcomer = asyncio.create_task(self._joined.wait())
         try:
             await asyncio.wait({growth, newcomer}, return_when=asyncio.FIRST_COMPLETED)
-            return growth.result() if growth.done() else set()
+            return growth.result() if growth.done() else {}
         finally:
             growth.cancel()
             newcomer.cancel()
             await asyncio.gather(growth, newcomer, return_exceptions=True)
 
-    async def _advance_all(self, grown: set[str]) -> None:
-        feeds = [self._feeds[job_id] for job_id in grown if job_id in self._feeds]
-        for outcome in await asyncio.gather(*map(self._advance, feeds), return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _advance(self, feed: Feed) -> None:
-        """Follow one log to its end as it is now."""
-        while not feed.ended:
-            try:
-                events = await self._broker.read(feed.job_id, feed.cursor)
-            except JobNotFound:  # its time to live has passed
-                events, feed.ended = [], True
-            if events:
-                self._seen(feed.job_id, events)
-                feed.cursor = events[-1].id
-                feed.ended = isinstance(events[-1].event, TERMINAL)
-            elif not feed.ended:
-                return
-            feed.wake()
+    def _advance(self, job_id: str, events: Sequence[LoggedEvent]) -> None:
+        """Take in what a log has grown by, and wake its viewers."""
+        feed = self._feeds.get(job_id)
+        if feed is None:  # nobody watches any more
+            return
+        self._seen(job_id, events)
+        feed.latest = (feed.cursor, events)
+        feed.cursor = events[-1].id
+        feed.ended = isinstance(events[-1].event, TERMINAL)
+        feed.wake()

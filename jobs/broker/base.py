@@ -134,10 +134,13 @@ class EventLog(Protocol):
     ) -> list[LoggedEvent]:
         """Events after a cursor, oldest first, without waiting. Raises JobNotFound, ValueError (malformed cursor)."""
 
-    async def wait(self, cursors: Mapping[str, str], wait_s: float) -> set[str]:
-        """Wait until any of these jobs' logs grows beyond its cursor; the ids of those that did (empty: time is up).
+    async def wait(
+        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
+    ) -> dict[str, list[LoggedEvent]]:
+        """Wait until any of these jobs' logs grows beyond its cursor; the events there, oldest first, at most `limit`
+        of a job, of those that did (empty: time is up).
 
-        One blocking read on one connection, however many jobs are watched.
+        One blocking read on one connection, however many jobs are watched. Raises ValueError (malformed cursor).
         """
 
     async def images(self, job_id: str, keys: Sequence[tuple[int, bool]]) -> list[bytes | None]:

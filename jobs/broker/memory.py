@@ -222,7 +222,9 @@ class MemoryBroker:
         found = [(number, new) for number, new in enumerate(log, start=1) if (number, 0) > cursor]
         return [LoggedEvent(f"{number}-0", new.event, new.tokens if tokens else None) for number, new in found[:limit]]
 
-    async def wait(self, cursors: Mapping[str, str], wait_s: float) -> set[str]:
+    async def wait(
+        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
+    ) -> dict[str, list[LoggedEvent]]:
         watched = {job_id: parse_cursor(cursor) for job_id, cursor in cursors.items()}
         deadline = time.monotonic() + wait_s
         while True:
@@ -231,7 +233,7 @@ class MemoryBroker:
             grown = {job_id for job_id, end in ends.items() if end > watched[job_id]}
             left_s = deadline - time.monotonic()
             if grown or left_s <= 0:
-                return grown
+                return {job_id: await self.read(job_id, cursors[job_id], limit) for job_id in grown}
             await self._wait_for_change(left_s)
 
     async def images(self, job_id: str, keys: Sequence[tuple[int, bool]]) -> list[bytes | None]:

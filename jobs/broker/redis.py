@@ -49,6 +49,7 @@ _CONNECTIONS = 100
 _GIVE_UP_MS = 10**9  # longer than any lease
 
 _models_codec: TypeAdapter[list[ModelInfo]] = TypeAdapter(list[ModelInfo])
+_Entry = tuple[bytes, dict[bytes, bytes]]  # of a stream: id and fields
 _ABSENT = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 _REFUSALS = ("LOADING", "MISCONF", "MASTERDOWN", "NOREPLICAS", "OOM")  # Redis is there but cannot serve now
 
@@ -119,7 +120,7 @@ class RedisBroker:
             left_ms = int((deadline - time.monotonic()) * 1000)
             if taken or left_ms <= 0:
                 return taken
-            await self._read_streams({key.QUEUE: newest.decode()}, min(left_ms, _CLAIM_EVERY_MS))
+            await self._read_streams({key.QUEUE: newest.decode()}, min(left_ms, _CLAIM_EVERY_MS), 1)
 
     async def renew(self, lease: Lease) -> None:
         await self._run(scripts.RENEW, lease.job_id, lease.worker, lease.epoch, 0)
@@ -181,20 +182,19 @@ class RedisBroker:
             exists, entries = await pipeline.execute()
         if not exists:
             raise JobNotFound(f"There is no job {job_id}.")
-        return [
-            LoggedEvent(entry_id.decode(), decode_event(fields[b"e"]), fields.get(b"t") if tokens else None)
-            for entry_id, fields in entries
-        ]
+        return _logged(entries, tokens)
 
-    async def wait(self, cursors: Mapping[str, str], wait_s: float) -> set[str]:
+    async def wait(
+        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
+    ) -> dict[str, list[LoggedEvent]]:
         by_log = {key.log(job_id): job_id for job_id in cursors}
         streams = {key.log(job_id): "{}-{}".format(*parse_cursor(cursor)) for job_id, cursor in cursors.items()}
         deadline = time.monotonic() + wait_s
         while True:
             left_ms = max(1, int((deadline - time.monotonic()) * 1000))  # BLOCK 0 would wait for ever
-            grown = await self._read_streams(streams, min(left_ms, _BLOCK_MS))
+            grown = await self._read_streams(streams, min(left_ms, _BLOCK_MS), limit)
             if grown or time.monotonic() >= deadline:
-                return {by_log[name] for name in grown}
+                return {by_log[name]: _logged(entries) for name, entries in grown.items()}
 
     async def images(self, job_id: str, keys: Sequence[tuple[int, bool]]) -> list[bytes | None]:
         if not keys:
@@ -214,14 +214,14 @@ class RedisBroker:
         async with _answered():
             return await self._scripts[script](args=arguments)
 
-    async def _read_streams(self, streams: Mapping[str, str], block_ms: int) -> set[str]:
-        """Names of the streams with an entry beyond the id given, as soon as there is one; empty when time is up."""
+    async def _read_streams(self, streams: Mapping[str, str], block_ms: int, limit: int) -> dict[str, list[_Entry]]:
+        """Entries beyond the id given, by stream, as soon as there is one; empty when time is up."""
         if not streams:
             await asyncio.sleep(block_ms / 1000)
-            return set()
+            return {}
         async with _answered():
-            grown = await self._redis.xread(cast(Any, streams), count=1, block=block_ms)
-        return {cast(bytes, name).decode() for name, _ in cast(Any, grown) or ()}
+            grown = await self._redis.xread(cast(Any, streams), count=limit, block=block_ms)
+        return {cast(bytes, name).decode(): entries for name, entries in cast(Any, grown) or ()}
 
 
 @asynccontextmanager
@@ -249,6 +249,13 @@ async def _answered() -> AsyncIterator[None]:
         raise
     except RedisError as error:
         raise BrokerUnavailable("Redis answered in an unexpected way.") from error
+
+
+def _logged(entries: Sequence[_Entry], tokens: bool = False) -> list[LoggedEvent]:
+    return [
+        LoggedEvent(entry_id.decode(), decode_event(fields[b"e"]), fields.get(b"t") if tokens else None)
+        for entry_id, fields in entries
+    ]
 
 
 def _taken(worker: str, entry: list[Any]) -> tuple[Lease, Job] | None:

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from PIL import Image, PngImagePlugin
 
-from jobs.broker.base import Lease, NewEvent
+from jobs.broker.base import Lease, LoggedEvent, NewEvent
 from jobs.broker.memory import MemoryBroker
 from jobs.errors import BrokerUnavailable
 from jobs.events import (
@@ -99,12 +99,14 @@ class Broker(MemoryBroker):
         self.image_reads += 1
         return await super().images(job_id, keys)
 
-    async def wait(self, cursors: Mapping[str, str], wait_s: float) -> set[str]:
+    async def wait(
+        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
+    ) -> dict[str, list[LoggedEvent]]:
         self._check()
         self.waiting_now += 1
         self.waiting_most = max(self.waiting_most, self.waiting_now)
         try:
-            return await super().wait(cursors, min(wait_s, 0.2))
+            return await super().wait(cursors, min(wait_s, 0.2), limit)
         finally:
             self.waiting_now -= 1
 
