@@ -55,6 +55,23 @@ def test_a_false_caption_is_wrong_about_what_is_asked_for(read_caption: Reader) 
         assert a.season not in read_caption(false).get("season", {a.season}) or a.terrain == "sea", (false, a)
 
 
+def test_a_false_caption_may_leave_out_what_the_true_one_tells(read_caption: Reader) -> None:
+    scenes = [a for a in SCENES if a.terrain != "sea" and a.mist == "mist"][:200]
+    assert len(scenes) > 50
+    for i, a in enumerate(scenes):
+        true, false = true_and_false(a, i, wrong="mist", silent=True)
+        assert "mist" in read_caption(true), (true, a)
+        assert "mist" not in read_caption(false), (false, a)
+
+
+def test_a_false_caption_tells_of_the_same_things(read_caption: Reader) -> None:
+    """Else the one that says more would be the likelier one, whatever is wrong in it."""
+    for i, a in enumerate(SCENES[:500]):
+        true, false = (set(read_caption(text)) for text in true_and_false(a, i))
+        if a.terrain != "sea":  # its words are those of water too
+            assert len(true ^ false) <= 2, (true_and_false(a, i), a)
+
+
 def test_what_is_there_cannot_be_denied() -> None:
     snowy = untrue(Attributes(terrain="mountains", snow="snow", mist="none"))
     assert "snow" not in snowy
