@@ -231,17 +231,19 @@ def captions(scenes: _HasAttributes, seed: int) -> list[str]:
 
 
 def moving(text: str, pan: int, lapse: bool, seed: int) -> str:
-    """A caption with words for the motion of its film: mostly told, sometimes left open.
+    """A caption with words for the motion of its film, before or after it: mostly told, sometimes left open.
 
     pan: 1 = the camera goes right, -1 = left, 0 = it stays.  lapse: time runs fast.
     """
     rng = random.Random(f"motion {seed}")
-    words = [text.removesuffix(".")]
+    words = []
     if rng.random() < 0.8:
         words.append(rng.choice(tables.PANS[pan]))
     if lapse and rng.random() < 0.8:
         words.append(rng.choice(tables.LAPSE))
-    return ", ".join(words)
+    caption = text.removesuffix(".")
+    # Of a caption that is too long for the model the end is cut: so the motion is not always told there.
+    return ", ".join([*words, caption] if rng.random() < 0.5 else [caption, *words])
 
 
 def photographed(text: str, seed: int) -> str:

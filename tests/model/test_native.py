@@ -288,8 +288,9 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
 def test_a_library_built_ahead_needs_no_compiler(
     quick_compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    source = shutil.copy(build.SOURCE, tmp_path)
-    monkeypatch.setattr(build, "SOURCE", Path(source))
+    source = tmp_path / "kernel.cpp"
+    source.write_text("#error an update that came while this process ran")
+    monkeypatch.setattr(build, "SOURCE", source)
     assert build.build(tmp_path) == tmp_path / build._name()
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
