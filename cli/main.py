@@ -138,6 +138,10 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token, 1 draws as trained.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep only the k likeliest tokens; 0 keeps all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest tokens that hold this probability.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Keep tokens so many times as likely as the likeliest.")] = None,
+    later_min_p: Annotated[
+        float | None, typer.Option(show_default="0.3", help="The same in a film's frames after the first.")
+    ] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt; 1 is off.")] = None,
     server: Annotated[str | None, typer.Option(help="Address of a running server to draw there instead.")] = None,
     weights: Weights = None,
@@ -149,7 +153,14 @@ def generate(
     """
     from cli.generate import generate as run
 
-    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "cfg_scale": cfg_scale}
+    sampling = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "later_min_p": later_min_p,
+        "cfg_scale": cfg_scale,
+    }
     given = {name: value for name, value in sampling.items() if value is not None}
     request: dict[str, object] = {
         "prompt": prompt,

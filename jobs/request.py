@@ -94,6 +94,20 @@ class SamplingParams(Frozen):
         le=1.0,
         description="Keep the likeliest tokens that together hold this probability.",
     )
+    min_p: float = Field(
+        default=0.0,
+        strict=True,
+        ge=0.0,
+        le=1.0,
+        description="Keep tokens at least this many times as likely as the likeliest; 0 keeps all.",
+    )
+    later_min_p: float = Field(
+        default=0.3,
+        strict=True,
+        ge=0.0,
+        le=1.0,
+        description="The same in a film's frames after the first, where it is more: higher flickers less.",
+    )
     cfg_scale: float = Field(
         default=4.0,
         strict=True,

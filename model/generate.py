@@ -150,7 +150,8 @@ class PatchDecoder:
             )
             for row in range(canvas.branches)
         ]
-        return Slot(rows, canvas.sampling, patch_noise(canvas.seed, *patch, self.config.tokens_per_patch), known)
+        noise = patch_noise(canvas.seed, *patch, self.config.tokens_per_patch)
+        return Slot(rows, canvas.sampling.at(patch.frame), noise, known)
 
     def _in_pytorch(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
         """_run() in plain PyTorch: a pass for stills and one for films, each of one key layout and batch shape."""
@@ -181,7 +182,7 @@ class PatchDecoder:
         transformer, m = self.model.transformer, self.config.tokens_per_patch
         orders, device = context.orders, self.model.device
         noise = torch.stack([patch_noise(c.seed, *patch, m) for c, patch in slots]).to(device)
-        params = SamplingRows([canvas.sampling for canvas, _ in slots], device)
+        params = SamplingRows([canvas.sampling.at(patch.frame) for canvas, patch in slots], device)
         targets = torch.stack([transformer.scans[o].target_angles for o in orders])[:, None]
         owns = torch.stack([transformer.scans[o].own_angles for o in orders])[:, None]
         # One buffer of keys and values: text, nearby patches, own tokens. One layout, whatever is filled.

@@ -1,6 +1,6 @@
 """Logits -> token: guidance, temperature, top-k, top-p, and noise that depends on (seed, patch, token) alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,14 +9,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. temperature 0 takes the likeliest; top_k 0 and top_p 1 keep all; cfg_scale 1 is no
+    """How tokens are drawn. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 keep all; cfg_scale 1 is no
     guidance.
+
+    min_p keeps tokens at least this many times as likely as the likeliest; later_min_p does in a film's frames after the
+    first, if it is more. There most tokens are those of the frame before, of which the model is sure, and what is drawn
+    from the rest flickers. Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    later_min_p: float = 0.0
     cfg_scale: float = 1.0
+
+    def at(self, frame: int) -> "Sampling":
+        """What holds in this frame, by min_p alone."""
+        return replace(self, min_p=max(self.min_p, self.later_min_p) if frame else self.min_p, later_min_p=0.0)
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:
@@ -33,6 +43,7 @@ def draw(logits: Tensor, noise: Tensor, params: "SamplingRows") -> Tensor:
     before = probs.cumsum(-1) - probs  # what likelier tokens hold together; the likeliest always stays
     rank = torch.arange(logits.shape[-1], device=logits.device)
     keep = (before < params.top_p) & ((params.top_k == 0) | (rank < params.top_k)) & (~greedy | (rank == 0))
+    keep &= probs >= params.min_p * probs[..., :1]
     cdf = torch.where(keep, probs, 0.0).cumsum(-1)
     choice = (cdf <= noise[:, None] * cdf[:, -1:]).sum(-1)
     # rounding may point one past the last kept token; tokens are kept from the front
@@ -49,6 +60,7 @@ class SamplingRows:
         self.temperature = column([r.temperature for r in rows])
         self.top_k = column([r.top_k for r in rows])
         self.top_p = column([r.top_p for r in rows])
+        self.min_p = column([r.min_p for r in rows])
         self.cfg_scale = column([r.cfg_scale for r in rows]).float()
 
 

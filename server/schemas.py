@@ -30,7 +30,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
     "group": None,
     "fit": None,
     "model": "tiny",
-    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "cfg_scale": 4.0},
+    "sampling": {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "min_p": 0.0, "later_min_p": 0.3, "cfg_scale": 4.0},
     "created_at": "2026-11-23T14:00:00.000000Z",
     "started_at": "2026-11-23T14:00:00.120000Z",
     "ended_at": None,

@@ -129,5 +129,7 @@ def _sampling(job: Job) -> Sampling:
         temperature=asked.temperature,
         top_k=asked.top_k,
         top_p=asked.top_p,
+        min_p=asked.min_p,
+        later_min_p=asked.later_min_p,
         cfg_scale=asked.cfg_scale if job.request.prompt is not None else 1.0,
     )

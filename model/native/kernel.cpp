@@ -42,7 +42,7 @@ struct Row {  // a patch with its prompt, or with none
 
 struct Slot {             // a patch: one row, or two with guidance, the one with the prompt first
     int64_t row, guided;  // the first of them, and how many follow
-    double scale, temperature, top_k, top_p;
+    double scale, temperature, top_k, top_p, min_p;
     const double* noise;   // [M]
     const int64_t* known;  // [M], -1 where a token is to be drawn
     int64_t* drawn;        // [M], the result
@@ -330,10 +330,11 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
         for (int64_t i = head * d; i < (head + 1) * d; i += W) store(mixed + i, load(mixed + i) * all(1 / sums[head]));
 }
 
-// One token by inverse CDF, as sampling.draw: the likeliest `top_k` (0: all) that reach `top_p` together, likeliest
-// first, equals by number. Tokens are told apart by how much less likely than the first they are; of two of these
+// One token by inverse CDF, as sampling.draw: the likeliest `top_k` (0: all) that reach `top_p` together and are each at
+// least `min_p` times as likely as the first; likeliest first, equals by number. Tokens are told apart by how much less likely than the first they are; of two of these
 // classes at most, the one where the kept end and the one where the choice falls, the order inside matters.
-static int64_t draw(const float* logits, int64_t V, double temperature, double top_k, double top_p, double noise) {
+static int64_t draw(const float* logits, const Slot& slot, int64_t V, double noise) {
+    const double temperature = slot.temperature, top_k = slot.top_k, top_p = slot.top_p;
     if (temperature == 0) return std::max_element(logits, logits + V) - logits;
     constexpr int CLASSES = 256;
     constexpr float A_NAT = 16.0f;  // classes for each factor e
@@ -352,6 +353,8 @@ static int64_t draw(const float* logits, int64_t V, double temperature, double t
     double mass[CLASSES] = {}, total = 0, before = 0;
     int64_t count[CLASSES] = {}, left = top_k > 0 && top_k < V ? int64_t(top_k) : V;
     for (int64_t i = 0; i < V; i++) mass[classes[i]] += weights[i], count[classes[i]]++;
+    if (slot.min_p > 0)
+        left = std::min<int64_t>(left, std::count_if(&weights[0], &weights[V], [&](float w) { return w >= slot.min_p; }));
     for (double m : mass) total += m;
     auto sort = [&](int of) {
         int64_t n = 0;
@@ -471,8 +474,7 @@ static void step(const Batch& b, const std::vector<const Slot*>& slots) {
                 const float scale = float(slot->scale);
                 for (int64_t i = 0; i < V; i++) guided[i] = without[i] + scale * (with[i] - without[i]);
                 if (slot->trace) std::copy_n(guided.data(), V, slot->trace + s.first * V);
-                slot->drawn[s.first] = draw(guided.data(), V, slot->temperature, slot->top_k, slot->top_p,
-                                            slot->noise[s.first]);
+                slot->drawn[s.first] = draw(guided.data(), *slot, V, slot->noise[s.first]);
             }
             with = without + padded;
         }

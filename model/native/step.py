@@ -149,6 +149,7 @@ class NativeSteps:
             first += len(slot.rows)
             place.scale, place.temperature = slot.sampling.cfg_scale, slot.sampling.temperature
             place.top_k, place.top_p = slot.sampling.top_k, slot.sampling.top_p
+            place.min_p = slot.sampling.min_p
             place.noise, place.known, place.drawn = at(slot.noise), at(slot.known.contiguous()), tokens.data_ptr()
             place.trace = None if slot.trace is None else slot.trace.data_ptr()
         batch = _Batch(
@@ -194,7 +195,7 @@ class _Slot(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("row", "guided")),
-        *((name, ctypes.c_double) for name in ("scale", "temperature", "top_k", "top_p")),
+        *((name, ctypes.c_double) for name in ("scale", "temperature", "top_k", "top_p", "min_p")),
         *((name, ctypes.c_void_p) for name in ("noise", "known", "drawn", "trace")),
     ]
 

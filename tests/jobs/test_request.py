@@ -65,6 +65,9 @@ def test_sizes_are_rounded_up_to_whole_patches(width: int, height: int, patches:
         {"sampling": {"temperature": 4.1}},
         {"sampling": {"top_p": 0}},
         {"sampling": {"top_p": 1.1}},
+        {"sampling": {"min_p": -0.1}},
+        {"sampling": {"min_p": 1.1}},
+        {"sampling": {"later_min_p": 1.1}},
         {"sampling": {"top_k": -1}},
         {"sampling": {"top_k": 1.5}},
         {"sampling": {"cfg_scale": 21}},
@@ -148,7 +151,7 @@ def test_a_field_that_does_not_fit_the_task_is_named(body: dict[str, object], fi
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-@pytest.mark.parametrize("field", ["temperature", "top_p", "cfg_scale"])
+@pytest.mark.parametrize("field", ["temperature", "top_p", "min_p", "later_min_p", "cfg_scale"])
 def test_numbers_that_are_none_are_refused(field: str, number: str) -> None:
     with pytest.raises(ValidationError):
         GenerateRequest.model_validate_json(f'{{"sampling": {{"{field}": {number}}}}}')

@@ -182,6 +182,8 @@ def test_known_tokens_are_kept_as_they_are(model: Model) -> None:
         Sampling(top_k=1),
         Sampling(temperature=2.0, top_k=50, top_p=0.5, cfg_scale=4.0),
         Sampling(top_p=1e-6, cfg_scale=0.5),
+        Sampling(min_p=0.3, cfg_scale=2.0),
+        Sampling(min_p=0.02, top_k=40, top_p=0.9, temperature=1.5),
     ],
     ids=str,
 )

@@ -43,9 +43,26 @@ def test_top_p_keeps_the_fewest_tokens_that_hold_the_probability() -> None:
     assert (draws(LOGITS, Sampling(top_p=1e-9)) > 0).sum() == 1, "the likeliest always stays"
 
 
+def test_min_p_keeps_what_is_nearly_as_likely_as_the_likeliest() -> None:
+    probs = LOGITS.softmax(0)
+    kept = draws(LOGITS, Sampling(min_p=0.2)) > 0
+    assert torch.equal(kept, probs >= 0.2 * probs.max())
+    assert 1 < kept.sum() < len(LOGITS)
+    assert (draws(LOGITS, Sampling(min_p=1.0)) > 0).sum() == 1, "the likeliest always stays"
+    level = torch.zeros_like(LOGITS)
+    assert (draws(level, Sampling(min_p=1.0)) > 0).all(), "among equals none goes"
+
+
+def test_frames_after_the_first_have_a_min_p_of_their_own() -> None:
+    film = Sampling(min_p=0.1, later_min_p=0.3)
+    assert [film.at(frame).min_p for frame in (0, 1, 5)] == [0.1, 0.3, 0.3]
+    assert Sampling(min_p=0.5, later_min_p=0.3).at(1).min_p == 0.5
+    assert Sampling().at(0) == Sampling().at(3) == Sampling()
+
+
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_noise_never_point_outside(noise: float) -> None:
-    for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.7), Sampling(temperature=1e-3)):
+    for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.7), Sampling(min_p=0.3), Sampling(temperature=1e-3)):
         token = draw(LOGITS[None], torch.tensor([noise], dtype=torch.float64), SamplingRows([sampling], CPU))
         assert 0 <= int(token) < 5
 
