@@ -177,6 +177,24 @@ def test_first_pixels_of_a_patch_do_not_depend_on_what_else_is_done(model: Model
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])
+def test_later_frames_are_drawn_with_a_min_p_of_their_own(model: Model, step: str) -> None:
+    """With 1 nothing but the likeliest token stays, as with temperature 0; the first frame is drawn as ever."""
+    grid = Grid(2, 2, 2, model.config.patch_px)
+    decoders = [PatchDecoder(model, step=step) for _ in range(3)]
+    samplings = [Sampling(later_min_p=1.0), Sampling(), Sampling(temperature=0.0)]
+    film, free, greedy = (d.start("job", grid, "zeta", PROMPT, s, 5) for d, s in zip(decoders, samplings, strict=True))
+    for patch in ORDERS["zeta"].sequence(grid):
+        [[tokens], [freely]] = decoders[0].decode([(film, patch)]), decoders[1].decode([(free, patch)])
+        if patch.frame == 0:
+            assert torch.equal(tokens, freely)
+            decoders[2].prefill([(greedy, patch, tokens)])
+        else:
+            [likeliest] = decoders[2].decode([(greedy, patch)])
+            assert torch.equal(tokens, likeliest)
+            assert not torch.equal(tokens, freely)
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
 def test_stills_and_films_share_a_batch_and_change_nothing_in_each_other(model: Model, step: str) -> None:
     """Their patches look at up to 4 and up to 13 others."""
     grids = [Grid(1, 2, 2, model.config.patch_px), Grid(3, 2, 2, model.config.patch_px)]
