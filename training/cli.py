@@ -197,14 +197,14 @@ def transformer_command(
         )
 
 
-def _begun(folder: Path, config: ModelConfig) -> Model:
+def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
     """The weights to begin with."""
     try:
         model = load(folder, "cpu")
     except WeightsError as error:
-        raise typer.BadParameter(str(error), param_hint="--weights") from error
+        raise typer.BadParameter(str(error), param_hint=option) from error
     if (model.config.tokenizer, model.config.transformer) != (config.tokenizer, config.transformer):
-        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint="--weights")
+        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
     return model
 
 
@@ -236,11 +236,24 @@ def pack_command(
     transformer: Annotated[Path, typer.Option(help="Folder of the transformer's run.")] = Path("runs/transformer"),
     text: Text = SHIPPED,
     preset: Preset = "tiny",
+    average_with: Annotated[
+        Path | None,
+        typer.Option(help="Folder of weights to take the mean with, of the transformer: those that its run began with."),
+    ] = None,
 ) -> None:
-    """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json."""
+    """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json.
+
+    With --average-with: between the weights that a run began with and those it ended with often lie better ones than
+    both (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+    """
     config = _preset(preset)
     parts = Transformer(config)
     parts.load_state_dict(transformer_part(_averaged(transformer, "--transformer")))
+    if average_with is not None:
+        begun = _begun(average_with, config, "--average-with").transformer
+        with torch.no_grad():
+            for mine, other in zip(parts.parameters(), begun.parameters(), strict=True):
+                mine.lerp_(other, 0.5)
     save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")

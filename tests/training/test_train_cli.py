@@ -77,6 +77,17 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
     table = load_checkpoint(tmp_path / "tr")["model"]["transformer.text.sentence.table"]
     assert torch.equal(table, load(text, "cpu").transformer.text.sentence.table)
 
+    pack = ("pack", "--tokenizer", tmp_path / "tok", "--transformer", tmp_path / "tr", "--text", text)
+    other = tmp_path / "other"
+    save(other, NANO, Tokenizer(NANO.tokenizer), Transformer(NANO), SHIPPED / "words.json")
+    for folder, further_options in (("own", ()), ("mean", ("--average-with", other))):
+        packed = nuwa_train(*pack, "--preset", "nano", "--out", tmp_path / folder, *further_options)
+        assert packed.exit_code == 0, packed.output
+    own, mean, before = (load(tmp_path / folder, "cpu").transformer for folder in ("own", "mean", "other"))
+    assert not torch.allclose(own.token, before.token, atol=1e-3)
+    assert torch.allclose(mean.token, (own.token + before.token) / 2, atol=1e-4)
+    assert torch.equal(mean.text.sentence.table, own.text.sentence.table)
+
 
 @pytest.mark.parametrize(
     ("command", "options", "message"),
