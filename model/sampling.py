@@ -12,9 +12,9 @@ class Sampling:
     """How tokens are drawn. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 keep all; cfg_scale 1 is no
     guidance.
 
-    min_p keeps tokens at least this many times as likely as the likeliest; later_min_p does in a film's frames after the
-    first, if it is more. There most tokens are those of the frame before, of which the model is sure, and what is drawn
-    from the rest flickers. Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
+    min_p keeps tokens at least this many times as likely as the likeliest; later_min_p does in a film's frames after
+    the first, if it is more. There most tokens are those of the frame before, of which the model is sure, and what is
+    drawn from the rest flickers. Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
     """
 
     temperature: float = 1.0

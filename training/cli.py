@@ -238,7 +238,9 @@ def pack_command(
     preset: Preset = "tiny",
     average_with: Annotated[
         Path | None,
-        typer.Option(help="Folder of weights to take the mean with, of the transformer: those that its run began with."),
+        typer.Option(
+            help="Folder of weights to take the mean with, of the transformer: those that its run began with."
+        ),
     ] = None,
 ) -> None:
     """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json.

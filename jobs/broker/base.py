@@ -134,9 +134,7 @@ class EventLog(Protocol):
     ) -> list[LoggedEvent]:
         """Events after a cursor, oldest first, without waiting. Raises JobNotFound, ValueError (malformed cursor)."""
 
-    async def wait(
-        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
-    ) -> dict[str, list[LoggedEvent]]:
+    async def wait(self, cursors: Mapping[str, str], wait_s: float, limit: int = 256) -> dict[str, list[LoggedEvent]]:
         """Wait until any of these jobs' logs grows beyond its cursor; the events there, oldest first, at most `limit`
         of a job, of those that did (empty: time is up).
 

@@ -222,9 +222,7 @@ class MemoryBroker:
         found = [(number, new) for number, new in enumerate(log, start=1) if (number, 0) > cursor]
         return [LoggedEvent(f"{number}-0", new.event, new.tokens if tokens else None) for number, new in found[:limit]]
 
-    async def wait(
-        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
-    ) -> dict[str, list[LoggedEvent]]:
+    async def wait(self, cursors: Mapping[str, str], wait_s: float, limit: int = 256) -> dict[str, list[LoggedEvent]]:
         watched = {job_id: parse_cursor(cursor) for job_id, cursor in cursors.items()}
         deadline = time.monotonic() + wait_s
         while True:

@@ -184,9 +184,7 @@ class RedisBroker:
             raise JobNotFound(f"There is no job {job_id}.")
         return _logged(entries, tokens)
 
-    async def wait(
-        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
-    ) -> dict[str, list[LoggedEvent]]:
+    async def wait(self, cursors: Mapping[str, str], wait_s: float, limit: int = 256) -> dict[str, list[LoggedEvent]]:
         by_log = {key.log(job_id): job_id for job_id in cursors}
         streams = {key.log(job_id): "{}-{}".format(*parse_cursor(cursor)) for job_id, cursor in cursors.items()}
         deadline = time.monotonic() + wait_s

@@ -50,7 +50,9 @@ def build(folder: Path) -> Path:
     except FileNotFoundError as error:
         raise UnavailableError(f"no C++ compiler ({error.filename})") from error
     except subprocess.CalledProcessError as error:
-        raise UnavailableError(f"the C++ compiler failed: {error.stderr.decode(errors='replace').strip()[:200]}") from error
+        raise UnavailableError(
+            f"the C++ compiler failed: {error.stderr.decode(errors='replace').strip()[:200]}"
+        ) from error
     return path
 
 

@@ -62,7 +62,13 @@ def test_frames_after_the_first_have_a_min_p_of_their_own() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_noise_never_point_outside(noise: float) -> None:
-    for sampling in (Sampling(), Sampling(top_k=2), Sampling(top_p=0.7), Sampling(min_p=0.3), Sampling(temperature=1e-3)):
+    for sampling in (
+        Sampling(),
+        Sampling(top_k=2),
+        Sampling(top_p=0.7),
+        Sampling(min_p=0.3),
+        Sampling(temperature=1e-3),
+    ):
         token = draw(LOGITS[None], torch.tensor([noise], dtype=torch.float64), SamplingRows([sampling], CPU))
         assert 0 <= int(token) < 5
 

@@ -99,9 +99,7 @@ class Broker(MemoryBroker):
         self.image_reads += 1
         return await super().images(job_id, keys)
 
-    async def wait(
-        self, cursors: Mapping[str, str], wait_s: float, limit: int = 256
-    ) -> dict[str, list[LoggedEvent]]:
+    async def wait(self, cursors: Mapping[str, str], wait_s: float, limit: int = 256) -> dict[str, list[LoggedEvent]]:
         self._check()
         self.waiting_now += 1
         self.waiting_most = max(self.waiting_most, self.waiting_now)

@@ -40,7 +40,9 @@ def measure(setting: Setting) -> Part:
     part, count = Part(), setting.counts.share(20, 2)
     factor = setting.model.config.tokenizer.factor
     for number, kind in enumerate((STILL, PANNING)):
-        prompts = [moving(text, kind.pan, False, _telling(i)) for i, text in enumerate(held_out_captions(count, CAPTIONS_SEED))]
+        prompts = [
+            moving(text, kind.pan, False, _telling(i)) for i, text in enumerate(held_out_captions(count, CAPTIONS_SEED))
+        ]
         drawn = setting.gallery.draw_films(f"films, {kind.label}", prompts, SIDE_PX, SIDE_PX, FRAMES)
         rendered = [
             rendered_films(setting, count, kind.pan * factor, 400_000 + 10_000 * (number * RENDERED_SETS + i))
