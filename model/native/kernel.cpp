@@ -331,8 +331,9 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
 }
 
 // One token by inverse CDF, as sampling.draw: the likeliest `top_k` (0: all) that reach `top_p` together and are each at
-// least `min_p` times as likely as the first; likeliest first, equals by number. Tokens are told apart by how much less likely than the first they are; of two of these
-// classes at most, the one where the kept end and the one where the choice falls, the order inside matters.
+// least `min_p` times as likely as the first; likeliest first, equals by number. Tokens are told apart by how much less
+// likely than the first they are; of two of these classes at most, the one where the kept end and the one where the
+// choice falls, the order inside matters.
 static int64_t draw(const float* logits, const Slot& slot, int64_t V, double noise) {
     const double temperature = slot.temperature, top_k = slot.top_k, top_p = slot.top_p;
     if (temperature == 0) return std::max_element(logits, logits + V) - logits;
