@@ -143,6 +143,9 @@ def generate(
         float | None, typer.Option(show_default="0.3", help="The same in a film's frames after the first.")
     ] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt; 1 is off.")] = None,
+    distilled: Annotated[
+        bool, typer.Option("--distilled", help="Approximate and faster: guidance in one pass, as learned.")
+    ] = False,
     server: Annotated[str | None, typer.Option(help="Address of a running server to draw there instead.")] = None,
     weights: Weights = None,
     engine: Drawing = None,
@@ -160,6 +163,7 @@ def generate(
         "min_p": min_p,
         "later_min_p": later_min_p,
         "cfg_scale": cfg_scale,
+        "distilled": distilled or None,
     }
     given = {name: value for name, value in sampling.items() if value is not None}
     request: dict[str, object] = {

@@ -115,6 +115,11 @@ class SamplingParams(Frozen):
         le=20.0,
         description="Classifier-free guidance: 1 is off, higher follows the prompt more closely. Films: 2.",
     )
+    distilled: bool = Field(
+        default=False,
+        strict=True,
+        description="Approximate and faster: one pass that has learned what guidance of cfg_scale comes to, not two.",
+    )
 
 
 class Extend(Frozen):

@@ -24,7 +24,8 @@ class Canvas:
     key: str  # unlike that of every other canvas in the same pool
     plan: Plan
     seed: int
-    sampling: Sampling
+    sampling: Sampling  # cfg_scale 1 where one pass is enough
+    one_pass_scale: float  # of the guidance that this one pass has in it
     prompt: Tensor  # [2, D]: the whole prompt, and no prompt
     text_keys: Tensor  # [L, 2, H, S, d]: of the words of both
     text_values: Tensor
@@ -71,8 +72,8 @@ class Canvas:
 
     @property
     def branches(self) -> int:
-        """Pages that a patch takes: with the prompt, and without it when guidance asks for both."""
-        return 1 if self.sampling.cfg_scale == 1 else 2
+        """Pages that a patch takes."""
+        return self.sampling.branches
 
     def place(self, patch: Patch) -> list[float]:
         rows, columns = self.grid.rows, self.grid.columns

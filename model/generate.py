@@ -6,7 +6,7 @@ the same PatchDecoder, many jobs at a time.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -85,7 +85,10 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
+        Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
+        scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
+        self.model.transformer.check_scale(scale if sampling.distilled else 1.0)
         model, m, grid = self.model, self.config.patch_tokens, plan.grid
         text, mask = model.transformer.text(model.words([prompt, None]).to(model.device))
         pairs = [layer.text_memory(text) for layer in model.transformer.layers]
@@ -94,7 +97,8 @@ class PatchDecoder:
             key=key,
             plan=plan,
             seed=seed,
-            sampling=sampling if prompt is not None else Sampling(**{**vars(sampling), "cfg_scale": 1.0}),
+            sampling=replace(sampling, cfg_scale=1.0 if sampling.distilled else scale),
+            one_pass_scale=scale if sampling.distilled else 1.0,
             prompt=text[:, 0],
             text_keys=keys,
             text_values=values,
@@ -256,7 +260,7 @@ class PatchDecoder:
     def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
         place = torch.tensor([canvas.place(patch)], device=self.model.device)
-        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt)
+        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt, canvas.one_pass_scale)
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""

@@ -10,7 +10,7 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 keep all; cfg_scale 1 is no
-    guidance.
+    guidance. distilled: one pass that has learned what guidance comes to, instead of two.
 
     min_p keeps tokens at least this many times as likely as the likeliest; later_min_p does in a film's frames after
     the first, if it is more. There most tokens are those of the frame before, of which the model is sure, and what is
@@ -23,6 +23,12 @@ class Sampling:
     min_p: float = 0.0
     later_min_p: float = 0.0
     cfg_scale: float = 1.0
+    distilled: bool = False
+
+    @property
+    def branches(self) -> int:
+        """Passes of the transformer for a token: with the prompt, and without it when guidance compares the two."""
+        return 1 if self.cfg_scale == 1 or self.distilled else 2
 
     def at(self, frame: int) -> "Sampling":
         """What holds in this frame, by min_p alone."""

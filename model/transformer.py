@@ -97,11 +97,14 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(c.width, c.heads) for _ in range(c.depth))
         self.prompt = nn.Linear(c.width, c.width, bias=False)  # of the whole prompt, to every position
         nn.init.zeros_(self.prompt.weight)
+        if c.distilled_scale > 1:
+            # Of the scale and its square: as large at once as what tells tokens apart, so that it is not overlooked.
+            self.guidance = nn.Parameter(torch.randn(2, c.width) * 0.3)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
     # Tables, not maps: trained by AdamW (training/optimizer.py).
-    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
+    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas", "guidance"})
 
     def forward(
         self,
@@ -112,14 +115,15 @@ class Transformer(nn.Module):
         corners: Tensor,
         place: Tensor,
         text_noise: float = 0.0,
+        scale: float = 1.0,
     ) -> Tensor:
         """All patches of whole canvases in one masked pass (training).
 
         tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
         nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each
         patch.
-        place: [B, N, 4] on the canvas, or NaN.  text_noise: see TextEncoder.  Returns logits [B, N, M, V].
-        Source: paper.md 1.2.
+        place: [B, N, 4] on the canvas, or NaN.  text_noise: see TextEncoder.  scale: see conditions().
+        Returns logits [B, N, M, V]. Source: paper.md 1.2.
 
         Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the
         same products as the relative ones of patch_pass and decoding, at a fraction of the copies.
@@ -128,7 +132,7 @@ class Transformer(nn.Module):
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
         text, text_mask = self.text(ids, text_noise)
         words = text.shape[1]
-        told = self.conditions(order, place.flatten(0, 1), text[:, 0].repeat_interleave(patches, 0))
+        told = self.conditions(order, place.flatten(0, 1), text[:, 0].repeat_interleave(patches, 0), scale)
         x = self.embed(tokens.flatten(0, 1), told)
         scale = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens], device=tokens.device)
         corner = rotary_angles((corners * scale).float(), dim)[:, None]  # [N, 1, d / 2]
@@ -198,16 +202,28 @@ class Transformer(nn.Module):
         """Output vector of each token, [V, D]."""
         return self.head + self.level_features @ self.head_levels
 
-    def conditions(self, order: str, place: Tensor, prompt: Tensor) -> Tensor:
+    def conditions(self, order: str, place: Tensor, prompt: Tensor, scale: float = 1.0) -> Tensor:
         """What every position is told beside its token, [R, M + 1, D].
 
         The order, the place of its target in the patch, the patch's place on the canvas, and the prompt as a whole.
+        scale: of classifier-free guidance to draw with at once, in [1, distilled_scale]; 1 = plain likelihoods.
+        Raises ValueError for another one. Source: Meng et al., "On Distillation of Guided Diffusion Models" (2023).
         """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
         target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
         of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + self.prompt(prompt)
+        self.check_scale(scale)
+        if scale > 1:
+            share = (scale - 1) / (self.config.distilled_scale - 1)
+            of_patch = of_patch + share * self.guidance[0] + share**2 * self.guidance[1]
         return of_patch[:, None] + target
+
+    def check_scale(self, scale: float) -> None:
+        """Raises ValueError for guidance that one pass cannot draw with."""
+        most = self.config.distilled_scale
+        if not 1 <= scale <= most:
+            raise ValueError(f"guidance in one pass must be from 1 to {most:g}, got {scale:g}")
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

@@ -40,8 +40,20 @@ def check(request: GenerateRequest, model: ModelInfo, max_pixels: int, max_frame
     if request.order is not OrderName.AUTO and request.order.value not in model.orders:
         rule = f"must be auto or one that model {model.name} was trained on: {', '.join(model.orders)}"
         errors.append(field_error("order", rule, request.order.value, ["auto", *model.orders]))
+    if request.sampling.distilled and request.prompt is not None:
+        errors += _distilled_errors(request.sampling.cfg_scale, model)
     if errors:
         raise InvalidRequest(*errors)
+
+
+def _distilled_errors(scale: float, model: ModelInfo) -> list[FieldError]:
+    most = model.distilled_scale
+    if most == 1:
+        return [field_error("sampling.distilled", f"must be false: model {model.name} has not learned it", True, False)]
+    if not 1 <= scale <= most:
+        rule = f"must be from 1 to {most:g} with sampling.distilled: what model {model.name} has learned"
+        return [field_error("sampling.cfg_scale", rule, scale, most)]
+    return []
 
 
 def check_candidates(request: GenerateRequest, most: int) -> None:
@@ -55,7 +67,8 @@ def pages_of(job: Job, model: ModelInfo) -> int | None:
     if model.slots is None:
         return None
     # With classifier-free guidance there is a second branch, without the prompt.
-    is_guided = job.request.prompt is not None and job.request.sampling.cfg_scale != 1
+    sampling = job.request.sampling
+    is_guided = job.request.prompt is not None and sampling.cfg_scale != 1 and not sampling.distilled
     return pages_needed(job.plan(Extent(*model.extent)), model.slots) * (model.guided_pages if is_guided else 1)
 
 

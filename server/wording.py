@@ -22,8 +22,11 @@ class FieldError(BaseModel):
 
 
 def field_error(name: str, rule: str, got: object = ..., limit: Limit = None) -> FieldError:
-    """A fault found by the gateway itself, in the same words: field_error("width", "must be at most 9", 10, 9)."""
-    return FieldError(pointer=pointer([name]), message=f"{name} {rule}{_got(got)}", limit=limit)
+    """A fault found by the gateway itself, in the same words: field_error("width", "must be at most 9", 10, 9).
+
+    name: of a field, or with dots of one inside another.
+    """
+    return FieldError(pointer=pointer(name.split(".")), message=f"{name} {rule}{_got(got)}", limit=limit)
 
 
 def pointer(parts: Sequence[str | int]) -> str:

@@ -15,6 +15,9 @@ SILENT = {
     name: ("none",) if name in ("water", "trees", "snow", "celestial", "mist") else () for name in ATTRIBUTE_VALUES
 }
 
+# How often a false caption is wrong about an attribute: what the model was found to know least, most often.
+WRONG_OFTEN = {"season": 2.0, "clouds": 2.0, "water": 2.0, "mist": 2.0, "snow": 1.5}
+
 
 class _HasAttributes(Protocol):
     attributes: list[Attributes]
@@ -201,7 +204,7 @@ def true_and_false(
 ) -> tuple[str, str]:
     """A caption, and one in the same voice that says one thing which is not so: another season, a lake that is not.
 
-    wrong: the attribute that is not as it is said, one of untrue(attributes); any of them unless given.
+    wrong: the attribute that is not as it is said, one of untrue(attributes); drawn by WRONG_OFTEN unless given.
     silent: the second caption may also leave out a lake that is there, while the first one tells of it: asked for a
     lake, a model that has learned only what is said wrongly goes on drawing scenes without one.
     """
@@ -213,7 +216,7 @@ def true_and_false(
             del there["water"]
         others = {name: others.get(name, ()) + there.get(name, ()) for name in ATTRIBUTE_VALUES}
         others = {name: values for name, values in others.items() if values}
-    name = wrong or rng.choice(list(others))
+    name = wrong or rng.choices(list(others), [WRONG_OFTEN.get(name, 1.0) for name in others])[0]
     while True:
         said = replace(attributes, **{name: rng.choice(others[name])})
         if said.terrain == "sea":

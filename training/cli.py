@@ -197,15 +197,20 @@ def transformer_command(
         )
 
 
-def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
-    """The weights to begin with."""
+def _begun(folder: Path, config: ModelConfig) -> Model:
+    """The weights to begin with; they need not know guidance in one pass."""
+    model = _weights(folder, "--weights")
+    shape = replace(model.config.transformer, distilled_scale=config.transformer.distilled_scale)
+    if (model.config.tokenizer, shape) != (config.tokenizer, config.transformer):
+        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint="--weights")
+    return model
+
+
+def _weights(folder: Path, option: str) -> Model:
     try:
-        model = load(folder, "cpu")
+        return load(folder, "cpu")
     except WeightsError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
-    if (model.config.tokenizer, model.config.transformer) != (config.tokenizer, config.transformer):
-        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
-    return model
 
 
 def _text(folder: Path, config: ModelConfig) -> tuple[dict[str, torch.Tensor], Path]:
@@ -252,9 +257,11 @@ def pack_command(
     parts = Transformer(config)
     parts.load_state_dict(transformer_part(_averaged(transformer, "--transformer")))
     if average_with is not None:
-        begun = _begun(average_with, config, "--average-with").transformer
+        other_model = _weights(average_with, "--average-with")
+        if other_model.config.transformer != config.transformer:
+            raise typer.BadParameter(f"{average_with} is not of preset {config.name}", param_hint="--average-with")
         with torch.no_grad():
-            for mine, other in zip(parts.parameters(), begun.parameters(), strict=True):
+            for mine, other in zip(parts.parameters(), other_model.transformer.parameters(), strict=True):
                 mine.lerp_(other, 0.5)
     save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6

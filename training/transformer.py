@@ -6,7 +6,7 @@ the paper's render and optimise, one step per patch, contexts detached and one s
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from canvas.order import ORDERS
 from model.config import ModelConfig
 from model.generate import Model, PatchDecoder
 from model.position import rotary_angles, rotate
-from model.sampling import Sampling
+from model.sampling import Sampling, guide
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -66,6 +66,8 @@ class TransformerRecipe:
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.7
     contrast_weight: float = 0.4
+    # Share of the steps that learn to draw with guidance in one pass, from the averaged weights in two.
+    distil: float = 0.25
     schedule: str = "canvas"
 
 
@@ -137,17 +139,53 @@ class CanvasLoss:
         text_noise: float = 0.0,
     ) -> Tensor:
         """-> [B], of each picture."""
-        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
-        index, corners = self.table(batch_grid(batch), order)
+        index, _ = self.table(batch_grid(batch), order)
         if context_dropout:
             alone = torch.rand(len(index), 1, device=self.device) < context_dropout
             index = index.masked_fill(alone, -1)
+        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
+        logits = self.logits(replace(batch, place=place), order, prompts, index, text_noise)
+        losses = F.cross_entropy(logits.flatten(0, 2), patches.flatten(), reduction="none")
+        return losses.unflatten(0, (len(patches), -1)).mean(1)
+
+    def logits(
+        self,
+        batch: TokenBatch,
+        order: str,
+        prompts: Sequence[str | None],
+        nearby: Tensor | None = None,
+        text_noise: float = 0.0,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """[B, N, M, V] of the tokens in scan order. nearby: another table of what is looked at; scale: in one pass."""
+        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
+        index, corners = self.table(batch_grid(batch), order)
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            logits = self.transformer(patches, ids, order, index, corners, place, text_noise)
-        losses = F.cross_entropy(logits.flatten(0, 2).float(), patches.flatten(), reduction="none")
-        return losses.unflatten(0, (len(patches), -1)).mean(1)
+            return self.transformer(
+                patches,
+                ids,
+                order,
+                index if nearby is None else nearby,
+                corners,
+                batch.place,
+                text_noise,
+                scale,
+            ).float()
+
+    def distil(
+        self, teacher: "CanvasLoss", batch: TokenBatch, order: str, prompts: Sequence[str | None], scale: float
+    ) -> Tensor:
+        """How far one pass is from what the teacher draws from with guidance in two: Kullback-Leibler, nats a token.
+
+        Source: Meng et al., "On Distillation of Guided Diffusion Models" (2023), for tokens instead of noise.
+        """
+        with torch.no_grad():
+            told, untold = (teacher.logits(batch, order, words) for words in (prompts, [None] * len(prompts)))
+            guided = guide(told, untold, torch.tensor(scale, device=self.device)).log_softmax(-1)
+        drawn = self.logits(batch, order, prompts, scale=scale).log_softmax(-1)
+        return F.kl_div(drawn, guided, log_target=True, reduction="none").sum(-1).mean()
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float
@@ -224,7 +262,7 @@ def train_transformer(
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     transformer = Transformer(config)
     if initial is not None:
-        transformer.load_state_dict(initial)
+        transformer.load_state_dict({**transformer.state_dict(), **initial})  # older weights know no guidance
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
@@ -246,6 +284,9 @@ def train_transformer(
         pictures_share=recipe.pictures_share,
     )
     canvas_loss = CanvasLoss(transformer, words, device)
+    averaged = Transformer(config).to(device)
+    averaged.load_state_dict(transformer_part(trainer.averaged()), assign=True)  # follows the average from now on
+    teacher = CanvasLoss(averaged.requires_grad_(False), words, device)
     chooser = random.Random(seed + trainer.step)
     # Held out: whole stills, a window of the largest canvas, and films.
     stills = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
@@ -267,6 +308,11 @@ def train_transformer(
         captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
+        if config.transformer.distilled_scale > 1 and chooser.random() < recipe.distil:
+            told = batch.prompts(chooser.randrange(2**31), recipe.wide_words)
+            scale = chooser.uniform(1, config.transformer.distilled_scale)
+            value = canvas_loss.distil(teacher, batch, order, told, scale)
+            return value, {"distilled": float(value.detach())}
         noise = recipe.text_noise * chooser.random()
         state = transformer.text(words(captions).to(device), noise)[0][:, 0]
         attributes = probe(state, attributes_read)
@@ -295,6 +341,10 @@ def train_transformer(
         figures["held_out_contrast"] = float(
             torch.stack([canvas_loss.contrast(b, first, 7, 0.0, 0.0)[1] for b in stills]).mean()
         )
+        if config.transformer.distilled_scale > 1:
+            told = [b.prompts(7) for b in stills]
+            nats = [canvas_loss.distil(canvas_loss, b, first, p, 4.0) for b, p in zip(stills, told, strict=True)]
+            figures["held_out_distilled"] = float(torch.stack(nats).mean())
         return figures
 
     def sample(path: Path) -> None:

@@ -39,7 +39,7 @@ class TorchEngine:
         self._held: dict[str, set[Patch]] = {}  # patches in the pool
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
-        return pages_needed(plan, self.slots) * (1 if _sampling(job).cfg_scale == 1 else 2)
+        return pages_needed(plan, self.slots) * _sampling(job).branches
 
     def start(self, job: Job, plan: Plan, known: KnownPixels | None = None) -> None:
         if (needed := self.pages_needed(job, plan)) > self.pages:
@@ -119,6 +119,7 @@ def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:
         pool_pages=decoder.pool.storage.shape[1],
         page_bytes=decoder.pool.page_bytes,
         guided_pages=2,
+        distilled_scale=config.transformer.distilled_scale,
     )
 
 
@@ -132,4 +133,5 @@ def _sampling(job: Job) -> Sampling:
         min_p=asked.min_p,
         later_min_p=asked.later_min_p,
         cfg_scale=asked.cfg_scale if job.request.prompt is not None else 1.0,
+        distilled=asked.distilled,
     )

@@ -34,13 +34,16 @@ class Alone:
             pytest.skip(str(reason))
 
     def canvas(self, decoder: PatchDecoder, seed: int) -> Canvas:
-        """Stills and films, all orders, with prompts of any length and without, with guidance and without."""
+        """Stills and films, all orders, with prompts of any length and without, with guidance in two passes, in one and
+        without.
+        """
         sampling = [
             Sampling(cfg_scale=2.0),
             Sampling(temperature=0.7, top_k=20),
             Sampling(temperature=0.0, cfg_scale=3.0),
             Sampling(temperature=1.3, top_p=0.8, cfg_scale=1.5),
-        ][seed % 4]
+            Sampling(cfg_scale=4.0, distilled=True),
+        ][seed % 5]
         prompt = ["snowy mountains at sunset lake", "night forest", None][seed % 3]
         frames, rows, columns = [(1, 2, 2), (1, 1, 3), (2, 2, 2), (3, 1, 2)][seed // 2 % 4]
         grid = Grid(frames, rows, columns, self.model.config.patch_px)

@@ -195,6 +195,28 @@ def test_later_frames_are_drawn_with_a_min_p_of_their_own(model: Model, step: st
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])
+def test_guidance_in_one_pass_takes_one_page_a_patch_and_is_told_its_scale(model: Model, step: str) -> None:
+    decoder, grid, first = PatchDecoder(model, step=step), Grid(1, 2, 2, model.config.patch_px), Patch(0, 0, 0)
+
+    def tokens(sampling: Sampling, prompt: str | None = PROMPT) -> tuple[list[int], int]:
+        held = len(decoder.pool)
+        canvas = decoder.start(f"job {sampling} {prompt}", grid, "zeta", prompt, sampling, 5)
+        [drawn] = decoder.decode([(canvas, first)])
+        taken = len(decoder.pool) - held
+        decoder.remove(canvas, first)
+        return drawn.tolist(), taken
+
+    two, one, more = (Sampling(cfg_scale=s, distilled=d) for s, d in ((3.0, False), (3.0, True), (5.0, True)))
+    assert [tokens(s)[1] for s in (two, one, more)] == [2, 1, 1]
+    assert len({tuple(tokens(s)[0]) for s in (Sampling(), two, one, more)}) == 4
+    assert tokens(Sampling(distilled=True)) == tokens(Sampling()), "a scale of 1 is no guidance"
+    assert tokens(one, None) == tokens(Sampling(), None), "without a prompt there is none"
+    for scale in (0.5, 5.1):
+        with pytest.raises(ValueError, match=rf"from 1 to 5, got {scale}"):
+            tokens(Sampling(cfg_scale=scale, distilled=True))
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
 def test_stills_and_films_share_a_batch_and_change_nothing_in_each_other(model: Model, step: str) -> None:
     """Their patches look at up to 4 and up to 13 others."""
     grids = [Grid(1, 2, 2, model.config.patch_px), Grid(3, 2, 2, model.config.patch_px)]

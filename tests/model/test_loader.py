@@ -96,8 +96,11 @@ def test_an_unknown_or_missing_key_of_the_configuration_is_an_error_naming_it(fo
         load(folder)
 
 
-def test_a_configuration_from_before_tokens_had_a_factor_still_loads(folder: Path) -> None:
+def test_weights_from_before_tokens_had_a_factor_and_one_pass_knew_guidance_still_load(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    del config["tokenizer"]["factor"]
+    del config["tokenizer"]["factor"], config["transformer"]["distilled_scale"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert load(folder).config.tokenizer.factor == 8
+    edit(folder, {"guidance": None})
+    model = load(folder)
+    assert model.config.tokenizer.factor == 8
+    assert model.config.transformer.distilled_scale == 1

@@ -92,9 +92,10 @@ def both_ways(
 
 
 @native_only
+@pytest.mark.parametrize("distilled", [False, True])
 @pytest.mark.parametrize("order", list(ORDERS))
-def test_logits_and_states_agree_with_pytorch(model: Model, order: str) -> None:
-    decoder, job = half_done(model, order, Sampling(cfg_scale=2.0))
+def test_logits_and_states_agree_with_pytorch(model: Model, order: str, distilled: bool) -> None:
+    decoder, job = half_done(model, order, Sampling(cfg_scale=2.0, distilled=distilled))
     ours, theirs, states, expected = both_ways(model, decoder, job)
     # 16-bit weights, keys and values: a few parts in 2,000 of numbers of about this size
     assert (ours - theirs).abs().max() < 5e-3 * theirs.abs().max()

@@ -33,6 +33,7 @@ MODEL = ModelInfo(
     slots=4,
     pool_pages=512,
     page_bytes=100_000,
+    distilled_scale=5.0,
 )
 PAN_PX = 16  # how far a film's camera goes to the right from frame to frame
 Event = tuple[str, str, dict[str, Any]]

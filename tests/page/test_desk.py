@@ -42,13 +42,15 @@ def test_finer_settings_are_sent_and_can_be_put_back(page: Page, gateway: PageGa
     page.fill("#temperature", "0.5")
     page.fill("#cfg_scale", "5")
     page.select_option("#order", "zeta")
-    expect(page.locator("#more-summary")).to_have_text("temperature 0.5, guidance 5")
+    page.check("#distilled")
+    expect(page.locator("#more-summary")).to_have_text("temperature 0.5, guidance 5, in one pass")
     page.click("#generate")
     has_status(page, "succeeded")
-    assert gateway.posted[0]["sampling"] == {"temperature": 0.5, "top_p": 0.95, "cfg_scale": 5}
+    assert gateway.posted[0]["sampling"] == {"temperature": 0.5, "top_p": 0.95, "cfg_scale": 5, "distilled": True}
     assert gateway.posted[0]["order"] == "zeta"
     page.click("#defaults")
     expect(page.locator("#temperature")).to_have_value("1")
+    expect(page.locator("#distilled")).not_to_be_checked()
     expect(page.locator("#order")).to_have_value("auto")
 
 

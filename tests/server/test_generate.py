@@ -22,6 +22,7 @@ async def test_a_request_becomes_a_job_with_everything_fixed(gateway: Any) -> No
     assert job["order"] == "zeta"  # wide canvases are quicker row by row
     assert job["model"] == "tiny"
     sampling = {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "min_p": 0.0, "later_min_p": 0.3, "cfg_scale": 4.0}
+    sampling["distilled"] = False
     assert job["sampling"] == sampling
     assert (await gateway.client.get(job["links"]["self"])).json() == job
 
@@ -119,6 +120,22 @@ async def test_a_bad_field_is_named_with_its_limit(
         assert error["limit"] == limit
     assert len(error["message"]) < 250
     assert await gateway.broker.depth() == 0
+
+
+async def test_guidance_in_one_pass_is_granted_as_far_as_the_model_has_learned_it(gateway: Any) -> None:
+    async def errors(**sampling: Any) -> list[Any]:
+        body = {"prompt": "a lake", "width": 64, "height": 16, "sampling": {"distilled": True, **sampling}}
+        answer = await gateway.client.post("/generate", json=body)
+        assert answer.status_code in {202, 422}
+        return [(e["pointer"], e["message"], e["limit"]) for e in answer.json().get("errors", [])]
+
+    rule = "sampling.distilled must be false: model tiny has not learned it (got true)"
+    assert await errors() == [("/sampling/distilled", rule, False)]
+    await gateway.broker.announce("fake", [gateway.model.model_copy(update={"distilled_scale": 5.0})], ttl_s=60)
+    assert await errors() == await errors(cfg_scale=1.0) == await errors(cfg_scale=5.0) == []
+    rule = "sampling.cfg_scale must be from 1 to 5 with sampling.distilled: what model tiny has learned (got 5.5)"
+    assert await errors(cfg_scale=5.5) == [("/sampling/cfg_scale", rule, 5.0)]
+    assert await gateway.broker.depth() == 3
 
 
 async def test_all_bad_fields_are_named_but_not_thousands(gateway: Any) -> None:

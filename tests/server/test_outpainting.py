@@ -219,6 +219,16 @@ async def test_a_plan_says_what_a_request_would_do_and_cost(gateway: Any) -> Non
     assert await gateway.broker.depth() == 0
 
 
+async def test_a_plan_counts_one_page_a_patch_with_guidance_in_one_pass(gateway: Any) -> None:
+    figures = {"slots": 4, "pool_pages": 64, "page_bytes": 1000, "guided_pages": 2, "distilled_scale": 5.0}
+    await gateway.broker.announce("fake", [gateway.model.model_copy(update=figures)], ttl_s=60)
+    pages = {}
+    for distilled in (False, True):
+        body = {"prompt": "dunes", "sampling": {"distilled": distilled}}
+        pages[distilled] = (await gateway.client.post("/plan", json=body)).json()["pool_pages"]
+    assert pages[False] == 2 * pages[True] > 0
+
+
 async def test_a_plan_agrees_with_the_job_it_would_become(gateway: Any) -> None:
     for body in ({"prompt": "a lake", "width": 100, "height": 33}, {"width": 16, "height": 160}, {"order": "zeta"}):
         plan = (await gateway.client.post("/plan", json=body)).json()

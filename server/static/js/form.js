@@ -23,7 +23,7 @@ const PROMPT_HINTS = {
 };
 const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 4 };
 const FILM_KNOBS = { ...KNOBS, cfg_scale: 2 }; // with more, frames drift apart
-const IN_DETAILS = new Set([...Object.keys(KNOBS), "order", "model"]);
+const IN_DETAILS = new Set([...Object.keys(KNOBS), "distilled", "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
 
@@ -73,6 +73,11 @@ export class Desk {
     return this.models.find(({ name }) => name === byId("model").value) ?? this.models[0];
   }
 
+  /** Whether the model has learned guidance in one pass. */
+  get #canDistil() {
+    return this.model?.distilled_scale > 1;
+  }
+
   modelNamed(name) {
     return this.models.find((model) => model.name === name);
   }
@@ -95,6 +100,7 @@ export class Desk {
     const prompt = byId("prompt").value.trim().replace(/\s+/g, " ");
     const seed = byId("seed").value.trim();
     const sampling = Object.fromEntries(Object.keys(KNOBS).map((name) => [name, Number(byId(name).value)]));
+    if (this.#canDistil && byId("distilled").checked) sampling.distilled = true;
     return {
       ...(prompt && { prompt }),
       ...(this.wantsFilm && { task: "text_to_video", frames: numberIn("frames"), fps: numberIn("fps") }),
@@ -123,6 +129,7 @@ export class Desk {
     byId("order").value = orderToAsk(order);
     this.usual = isFilm(record) ? FILM_KNOBS : KNOBS;
     for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? this.usual[name];
+    byId("distilled").checked = sampling?.distilled ?? false;
     if (this.modelNamed(model)) byId("model").value = model;
     this.clearErrors();
     if (picture) this.outpainting.take(picture, outpaintingOf(record) ?? {});
@@ -308,6 +315,7 @@ export class Desk {
     });
     byId("defaults").addEventListener("click", () => {
       for (const [name, value] of Object.entries(this.usual)) byId(name).value = value;
+      byId("distilled").checked = false;
       byId("order").value = "auto";
       this.#refresh();
     });
@@ -334,6 +342,8 @@ export class Desk {
       byId(`${name}-value`).textContent = String(value);
       if (value !== usual) changed.push(`${name === "cfg_scale" ? "guidance" : name.replace("_", "-")} ${value}`);
     }
+    byId("distilled-row").hidden = !this.#canDistil;
+    if (this.#canDistil && byId("distilled").checked) changed.push("in one pass");
     byId("more-summary").textContent = changed.join(", ");
     const orders = this.model?.orders;
     for (const option of byId("order").options) option.disabled = Boolean(orders) && option.value !== "auto" && !orders.includes(option.value);

@@ -75,7 +75,7 @@ function facts(record, shrunk) {
     orderWords(record.order),
     sampling.temperature !== undefined && `temperature ${sampling.temperature}`,
     sampling.top_p !== undefined && `top-p ${sampling.top_p}`,
-    sampling.cfg_scale !== undefined && `guidance ${sampling.cfg_scale}`,
+    sampling.cfg_scale !== undefined && `guidance ${sampling.cfg_scale}${sampling.distilled ? " in one pass" : ""}`,
     record.model,
     ...readings(record.fit).map(({ found, words }) => `${found ? "shows" : "misses"} ${words}`),
     shrunk && "shown smaller, the download has every pixel",
