@@ -71,9 +71,7 @@ class Desk:
     def __init__(
         self, model: Model, rows: int, step: str = "auto", sampling: Sampling = DRAWN, slots: int | None = None
     ) -> None:
-        self.decoder = PatchDecoder(
-            model, slots or rows, pages=6 * rows * (1 if sampling.cfg_scale == 1 else 2), step=step
-        )
+        self.decoder = PatchDecoder(model, slots or rows, pages=6 * rows * sampling.branches, step=step)
         grid = Grid(frames=1, rows=2, columns=3, patch_px=model.config.patch_px)
         canvases = [self.decoder.start(f"job {n}", grid, "zeta", PROMPT, sampling, seed=n) for n in range(rows)]
         for patch in (Patch(0, 0, 0), Patch(0, 0, 1), Patch(0, 0, 2), Patch(0, 1, 0)):

@@ -17,7 +17,7 @@ import psutil
 from benchmarks.rows import Better, Row
 
 # The order in which they run and are shown. The module of each has its name, and says what it measures.
-PARTS = ("throughput", "roofline", "wavefront", "context", "memory", "film", "service", "load", "overhead")
+PARTS = ("throughput", "guidance", "roofline", "wavefront", "context", "memory", "film", "service", "load", "overhead")
 LIMIT_S = 300.0  # for one part; a run of all stays within 12 minutes
 
 

@@ -71,6 +71,10 @@ class ModelConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
 
+    def __post_init__(self) -> None:
+        if (reach := self.tokenizer.halo) > (most := self.transformer.patch_tokens):
+            raise ValueError(f"the tokenizer's decoder looks {reach} tokens around, but patches have {most}")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -1,5 +1,7 @@
 """Decoding patch by patch: the same tokens whatever is decoded beside, before or after a crash."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, generate
 from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
+from model.tokenizer import Tokenizer
 from training.transformer import nearby_table, scan_patches
 
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=0.95, cfg_scale=2.0)
@@ -152,7 +155,11 @@ def test_a_full_pool_is_an_error_that_says_so(model: Model) -> None:
     assert not canvas.done, "a batch that fails leaves nothing behind"
 
 
-def test_refined_pixels_are_those_of_the_whole_canvas(model: Model) -> None:
+@pytest.mark.parametrize("coarse", [1, 3])  # with 3 blocks it looks a whole patch around
+def test_refined_pixels_are_those_of_the_whole_canvas(model: Model, coarse: int) -> None:
+    shape = replace(model.config.tokenizer, decoder_blocks=(1, coarse))
+    tokenizer = Tokenizer(shape).eval().requires_grad_(False)
+    model = replace(model, config=replace(model.config, tokenizer=shape), tokenizer=tokenizer)
     grid = Grid(1, 3, 3, model.config.patch_px)
     decoder = PatchDecoder(model)
     canvas = run(decoder, grid)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model.config import TokenizerConfig
+from model.config import ModelConfig, TokenizerConfig, TransformerConfig
 from model.generate import Model
 from model.tokenizer import ScalarQuantizer, Tokenizer, guide_from
 
@@ -93,6 +93,11 @@ def test_a_token_may_stand_for_sixteen_pixels_and_reaches_no_further_than_its_ha
     assert both[0].shape == (1, 3, 208, 208)
     assert touched.min() >= (6 - small.halo) * 16
     assert touched.max() < (7 + small.halo) * 16
+
+
+def test_a_decoder_that_looks_beyond_the_patches_around_is_refused() -> None:
+    with pytest.raises(ValueError, match="looks 5 tokens around, but patches have 4"):
+        ModelConfig(tokenizer=TokenizerConfig(factor=16), transformer=TransformerConfig(patch_tokens=4))
 
 
 def test_another_factor_is_refused() -> None:
