@@ -25,7 +25,6 @@ class Canvas:
     plan: Plan
     seed: int
     sampling: Sampling  # cfg_scale 1 where one pass is enough
-    one_pass_scale: float  # of the guidance that this one pass has in it
     prompt: Tensor  # [2, D]: the whole prompt, and no prompt
     text_keys: Tensor  # [L, 2, H, S, d]: of the words of both
     text_values: Tensor

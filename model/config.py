@@ -102,11 +102,11 @@ def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
 
 
 PRESETS = {
-    "tiny": ModelConfig(transformer=TransformerConfig(distilled_scale=5.0)),
+    "tiny": ModelConfig(),
     "small": ModelConfig(
         name="small",
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
-        transformer=TransformerConfig(width=384, depth=10, heads=8, distilled_scale=5.0),
+        transformer=TransformerConfig(width=384, depth=10, heads=8),
     ),
     # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens at f16, some 16,000 codes,
     # width 1280, 0.8 B parameters. A layer here has 14 width^2 weights where theirs has 20, hence 30 layers, not 24.
@@ -116,14 +116,7 @@ PRESETS = {
             levels=(8, 8, 8, 6, 5), encoder_widths=(128, 512), decoder_widths=(192, 640), factor=16
         ),
         transformer=TransformerConfig(
-            width=1280,
-            depth=30,
-            heads=20,
-            patch_tokens=16,
-            extent=(1, 2, 2),
-            text_tokens=77,
-            text_depth=4,
-            distilled_scale=5.0,
+            width=1280, depth=30, heads=20, patch_tokens=16, extent=(1, 2, 2), text_tokens=77, text_depth=4
         ),
     ),
     # For tests: runs in milliseconds.
@@ -142,7 +135,6 @@ PRESETS = {
             sentence_heads=2,
             text_tokens=8,
             text_depth=1,
-            distilled_scale=5.0,
         ),
     ),
 }

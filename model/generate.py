@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from canvas.grid import Extent, Grid, Patch
@@ -17,6 +18,7 @@ from canvas.plan import Plan, compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
 from model.context_pool import NearbyContextPool, Offset
+from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
@@ -65,6 +67,7 @@ class PatchDecoder:
         self.slots = slots
         self.config = model.config.transformer
         self.extent = Extent(*self.config.extent)
+        self.text_room = 1 + self.config.text_tokens + (PREFIX if self.config.distilled_scale > 1 else 0)
         self.pool = NearbyContextPool(self.config, pages, model.device)
         self._native = choose(step, model.transformer)
 
@@ -88,18 +91,20 @@ class PatchDecoder:
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
-        self.model.transformer.check_scale(scale if sampling.distilled else 1.0)
+        one_pass = scale if sampling.distilled else 1.0
         model, m, grid = self.model, self.config.patch_tokens, plan.grid
-        text, mask = model.transformer.text(model.words([prompt, None]).to(model.device))
-        pairs = [layer.text_memory(text) for layer in model.transformer.layers]
+        told = model.transformer.read(model.words([prompt, None]).to(model.device), one_pass)
+        pairs = [layer.text_memory(w) for layer, w in zip(model.transformer.layers, told.words, strict=True)]
         keys, values = torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs])
+        # As many columns for every canvas: in PyTorch batches have one shape.
+        room = self.text_room - keys.shape[3]
+        keys, values, mask = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room)), F.pad(told.mask, (0, room))
         return Canvas(
             key=key,
             plan=plan,
             seed=seed,
             sampling=replace(sampling, cfg_scale=1.0 if sampling.distilled else scale),
-            one_pass_scale=scale if sampling.distilled else 1.0,
-            prompt=text[:, 0],
+            prompt=told.prompt,
             text_keys=keys,
             text_values=values,
             text_mask=mask,
@@ -260,7 +265,7 @@ class PatchDecoder:
     def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
         place = torch.tensor([canvas.place(patch)], device=self.model.device)
-        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt, canvas.one_pass_scale)
+        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt)
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""

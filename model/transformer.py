@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from canvas.order import ORDERS
 from model.config import ModelConfig
+from model.distilled import DistilledGuidance, Told
 from model.position import CanvasEmbedding, rotary_angles, rotate
 from model.text import TextEncoder
 
@@ -98,13 +99,12 @@ class Transformer(nn.Module):
         self.prompt = nn.Linear(c.width, c.width, bias=False)  # of the whole prompt, to every position
         nn.init.zeros_(self.prompt.weight)
         if c.distilled_scale > 1:
-            # Of the scale and its square: as large at once as what tells tokens apart, so that it is not overlooked.
-            self.guidance = nn.Parameter(torch.randn(2, c.width) * 0.3)
+            self.guidance = DistilledGuidance(c)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
     # Tables, not maps: trained by AdamW (training/optimizer.py).
-    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas", "guidance"})
+    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
 
     def forward(
         self,
@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         tokens: [B, N, M] int64 in scan order.  ids: [B, S] word pieces, -1 = padding.
         nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each
         patch.
-        place: [B, N, 4] on the canvas, or NaN.  text_noise: see TextEncoder.  scale: see conditions().
+        place: [B, N, 4] on the canvas, or NaN.  text_noise and scale: see read().
         Returns logits [B, N, M, V]. Source: paper.md 1.2.
 
         Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the
@@ -130,15 +130,15 @@ class Transformer(nn.Module):
         """
         batch, patches, length = tokens.shape
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
-        text, text_mask = self.text(ids, text_noise)
-        words = text.shape[1]
-        told = self.conditions(order, place.flatten(0, 1), text[:, 0].repeat_interleave(patches, 0), scale)
-        x = self.embed(tokens.flatten(0, 1), told)
+        told = self.read(ids, scale, text_noise)
+        words = told.mask.shape[1]
+        conditions = self.conditions(order, place.flatten(0, 1), told.prompt.repeat_interleave(patches, 0))
+        x = self.embed(tokens.flatten(0, 1), conditions)
         scale = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens], device=tokens.device)
         corner = rotary_angles((corners * scale).float(), dim)[:, None]  # [N, 1, d / 2]
         target_angles = (scan.target_angles + corner).repeat(batch, 1, 1)[:, None]
         own_angles = (scan.own_angles + corner).repeat(batch, 1, 1)[:, None]
-        index, mask = self._whole_canvas_keys(nearby, text_mask, positions)
+        index, mask = self._whole_canvas_keys(nearby, told.mask, positions)
 
         def rows(of_text: Tensor, of_patches: Tensor) -> Tensor:
             """States of words [B, N, H, S, d] and of tokens [B N, H, T, d] -> what each patch looks at [B N, H, C,
@@ -150,12 +150,27 @@ class Transformer(nn.Module):
             picked = F.embedding(index, table)  # a gather whose gradient is fast on a CPU
             return picked.view(batch * patches, -1, self.config.heads, dim).transpose(1, 2)
 
-        for layer in self.layers:
+        for layer, text in zip(self.layers, told.words, strict=True):
             q, k, v = layer.project(x, target_angles, own_angles)
             text_k, text_v = (t[:, None].expand(-1, patches, -1, -1, -1) for t in layer.text_memory(text))
             keys, values = rows(rotate(text_k, corner[:, None]), k), rows(text_v, v)
             x = layer.finish(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=mask))
         return self.logits(x[:, :-1]).unflatten(0, (batch, patches))
+
+    def read(self, ids: Tensor, scale: float = 1.0, noise: float = 0.0) -> Told:
+        """Prompts, ids [R, S] of word pieces, -1 = padding, as patches are told them.
+
+        scale: of classifier-free guidance to draw with at once, up to distilled_scale; 1 = plain likelihoods.
+        noise: see TextEncoder. Raises ValueError for a scale that was not learned.
+        """
+        most = self.config.distilled_scale
+        if not 1 <= scale <= most:
+            raise ValueError(f"guidance in one pass must be from 1 to {most:g}, got {scale:g}")
+        words, mask = self.text(ids, noise)
+        prompt = self.prompt(words[:, 0])
+        if scale > 1:
+            return self.guidance(words, mask, prompt, scale)
+        return Told([words] * len(self.layers), mask, prompt)
 
     def _whole_canvas_keys(self, nearby: Tensor, text_mask: Tensor, positions: int) -> tuple[Tensor, Tensor]:
         """Which rows of a batch's states each patch looks at [B, N * C], and which of them count [B N, 1, T, C].
@@ -202,28 +217,17 @@ class Transformer(nn.Module):
         """Output vector of each token, [V, D]."""
         return self.head + self.level_features @ self.head_levels
 
-    def conditions(self, order: str, place: Tensor, prompt: Tensor, scale: float = 1.0) -> Tensor:
+    def conditions(self, order: str, place: Tensor, prompt: Tensor) -> Tensor:
         """What every position is told beside its token, [R, M + 1, D].
 
-        The order, the place of its target in the patch, the patch's place on the canvas, and the prompt as a whole.
-        scale: of classifier-free guidance to draw with at once, in [1, distilled_scale]; 1 = plain likelihoods.
-        Raises ValueError for another one. Source: Meng et al., "On Distillation of Guided Diffusion Models" (2023).
+        The order, the place of its target in the patch, the patch's place on the canvas, and the prompt as a whole,
+        [R, D] of read().
         """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
         target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
-        of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + self.prompt(prompt)
-        self.check_scale(scale)
-        if scale > 1:
-            share = (scale - 1) / (self.config.distilled_scale - 1)
-            of_patch = of_patch + share * self.guidance[0] + share**2 * self.guidance[1]
+        of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + prompt
         return of_patch[:, None] + target
-
-    def check_scale(self, scale: float) -> None:
-        """Raises ValueError for guidance that one pass cannot draw with."""
-        most = self.config.distilled_scale
-        if not 1 <= scale <= most:
-            raise ValueError(f"guidance in one pass must be from 1 to {most:g}, got {scale:g}")
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

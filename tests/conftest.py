@@ -9,6 +9,7 @@ import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,7 +161,8 @@ def model(words_file: Path) -> "Model":
     from model.transformer import Transformer
 
     torch.manual_seed(0)
-    config = PRESETS["nano"]
+    nano = PRESETS["nano"]
+    config = replace(nano, transformer=replace(nano.transformer, distilled_scale=5.0))  # as if taught
     tokenizer, transformer = Tokenizer(config.tokenizer).eval(), Transformer(config).eval()
     with torch.no_grad():
         for part in (tokenizer, transformer):

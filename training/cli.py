@@ -17,6 +17,7 @@ from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
 from training.distributed import joined, own_seed, size
 from training.folders import DataError, FolderData
+from training.guidance import GuidanceRecipe, train_guidance
 from training.loop import RunSettings
 from training.plan import plan
 from training.sentence import read_sentence_encoder, words_file
@@ -197,18 +198,19 @@ def transformer_command(
         )
 
 
-def _begun(folder: Path, config: ModelConfig) -> Model:
-    """The weights to begin with; they need not know guidance in one pass."""
-    model = _weights(folder, "--weights")
+def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
+    """The weights to begin with."""
+    model = _weights(folder, option)
+    # Guidance in one pass is taught afterwards, so it is of no account here.
     shape = replace(model.config.transformer, distilled_scale=config.transformer.distilled_scale)
     if (model.config.tokenizer, shape) != (config.tokenizer, config.transformer):
-        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint="--weights")
+        raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
     return model
 
 
-def _weights(folder: Path, option: str) -> Model:
+def _weights(folder: Path, option: str, device: torch.device | str = "cpu") -> Model:
     try:
-        return load(folder, "cpu")
+        return load(folder, device)
     except WeightsError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
@@ -219,6 +221,37 @@ def _text(folder: Path, config: ModelConfig) -> tuple[dict[str, torch.Tensor], P
         return read_sentence_encoder(folder, config.transformer, VOCABULARY), words_file(folder)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--text") from error
+
+
+@train.command("guidance")
+def guidance_command(
+    out: Annotated[Path, typer.Option(help="Folder of weights to write, as `nuwa serve` reads it.")],
+    weights: Annotated[Path, typer.Option(help="Folder of the weights to teach.")] = SHIPPED,
+    run: Run = Path("runs/guidance"),
+    hours: Hours = 0.25,
+    photos: Photos = None,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    patches: Annotated[
+        int, typer.Option(min=1, help="Patches per step, over all pictures of a batch.")
+    ] = GuidanceRecipe.patches_per_step,
+    steps: Steps = None,
+    resume: Resume = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    seed: int = 0,
+) -> None:
+    """Teach weights to draw with classifier-free guidance in one pass, for `sampling.distilled`; all else stays.
+
+    Do it last: training a transformer further forgets it. Example: nuwa train guidance --out runs/weights
+    """
+    settings = RunSettings(run, hours, lr, decay_from=0.4, ema=0.98, resume=resume, max_steps=steps)
+    with _devices(device, threads) as own:
+        model = _weights(weights, "--weights", own)
+        pictures, _ = _pictures("scenes", photos, TRANSFORMER_SIDE_PX)
+        own_pictures = None if pictures is None else pictures.split(held_out=False).captioned()
+        recipe = GuidanceRecipe(patches_per_step=patches)
+        taught = train_guidance(model, settings, recipe, own_seed(seed), own_pictures)
+    save(out, taught.config, taught.tokenizer, taught.transformer, words_file(weights))
 
 
 @train.command("plan")
@@ -257,12 +290,10 @@ def pack_command(
     parts = Transformer(config)
     parts.load_state_dict(transformer_part(_averaged(transformer, "--transformer")))
     if average_with is not None:
-        other_model = _weights(average_with, "--average-with")
-        if other_model.config.transformer != config.transformer:
-            raise typer.BadParameter(f"{average_with} is not of preset {config.name}", param_hint="--average-with")
+        begun = dict(_begun(average_with, config, "--average-with").transformer.named_parameters())
         with torch.no_grad():
-            for mine, other in zip(parts.parameters(), other_model.transformer.parameters(), strict=True):
-                mine.lerp_(other, 0.5)
+            for name, mine in parts.named_parameters():
+                mine.lerp_(begun[name], 0.5)
     save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")

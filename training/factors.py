@@ -38,7 +38,7 @@ SAMPLING = Sampling(top_p=0.95)
 
 def models(preset: str = "tiny") -> dict[str, ModelConfig]:
     """The preset, and the same with tokens of twice the side, eight times as many codes and twice the width."""
-    small = replace(PRESETS[preset], transformer=replace(PRESETS[preset].transformer, distilled_scale=1.0))
+    small = PRESETS[preset]
     tokenizer = replace(small.tokenizer, factor=16, levels=(8, 8, 5, 5, 5))
     transformer = replace(small.transformer, width=2 * small.transformer.width)
     return {"f8": small, "f16": replace(small, name="f16", tokenizer=tokenizer, transformer=transformer)}
@@ -76,7 +76,7 @@ def train(
     settings = RunSettings(folder / "tokenizer", minutes / 60, sample_every=10**9, resume=True, clock=clock)
     pool = None if photos is None else FolderData(photos, 2048).split(held_out=False)
     tokenizer = train_tokenizer(config, settings, TokenizerRecipe(), pool, device)
-    recipe = TransformerRecipe(patches_per_step=64, contrast=0.0, distil=0.0)
+    recipe = TransformerRecipe(patches_per_step=64, contrast=0.0)
     sentence = read_sentence_encoder(weights, config.transformer, VOCABULARY)
     settings = replace(settings, folder=folder / "transformer")
     transformer = train_transformer(config, tokenizer, sentence, words_file(weights), settings, recipe, device)

@@ -35,7 +35,7 @@ def trials(preset: str = "tiny") -> dict[str, Trial]:
 
     False captions come later in the training than this looks: without them the same time makes twice the steps.
     """
-    config, recipe, lr = PRESETS[preset], TransformerRecipe(contrast=0.0, distil=0.0), 2e-3
+    config, recipe, lr = PRESETS[preset], TransformerRecipe(contrast=0.0), 2e-3
 
     def sized(width: int, depth: int) -> ModelConfig:
         return replace(config, transformer=replace(config.transformer, width=width, depth=depth))

@@ -18,7 +18,7 @@ from canvas.order import ORDERS
 from model.config import ModelConfig
 from model.generate import Model, PatchDecoder
 from model.position import rotary_angles, rotate
-from model.sampling import Sampling, guide
+from model.sampling import Sampling
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
@@ -66,8 +66,6 @@ class TransformerRecipe:
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.7
     contrast_weight: float = 0.4
-    # Share of the steps that learn to draw with guidance in one pass, from the averaged weights in two.
-    distil: float = 0.25
     schedule: str = "canvas"
 
 
@@ -139,53 +137,31 @@ class CanvasLoss:
         text_noise: float = 0.0,
     ) -> Tensor:
         """-> [B], of each picture."""
-        place = batch.place if known_place else torch.full_like(batch.place, float("nan"))
-        index, _ = self.table(batch_grid(batch), order)
-        if context_dropout:
-            alone = torch.rand(len(index), 1, device=self.device) < context_dropout
-            index = index.masked_fill(alone, -1)
-        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
-        logits = self.logits(replace(batch, place=place), order, prompts, index, text_noise)
-        losses = F.cross_entropy(logits.flatten(0, 2), patches.flatten(), reduction="none")
-        return losses.unflatten(0, (len(patches), -1)).mean(1)
+        if not known_place:
+            batch = replace(batch, place=torch.full_like(batch.place, float("nan")))
+        logits, tokens = self.logits(batch, order, prompts, context_dropout, text_noise)
+        losses = F.cross_entropy(logits.flatten(0, 2), tokens.flatten(), reduction="none")
+        return losses.unflatten(0, (len(tokens), -1)).mean(1)
 
     def logits(
         self,
         batch: TokenBatch,
         order: str,
         prompts: Sequence[str | None],
-        nearby: Tensor | None = None,
+        context_dropout: float = 0.0,
         text_noise: float = 0.0,
         scale: float = 1.0,
-    ) -> Tensor:
-        """[B, N, M, V] of the tokens in scan order. nearby: another table of what is looked at; scale: in one pass."""
-        patches = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
+    ) -> tuple[Tensor, Tensor]:
+        """[B, N, M, V] float32, of the tokens in scan order, and these [B, N, M]. scale: of guidance in one pass."""
+        tokens = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         index, corners = self.table(batch_grid(batch), order)
+        if context_dropout:
+            alone = torch.rand(len(index), 1, device=self.device) < context_dropout
+            index = index.masked_fill(alone, -1)
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            return self.transformer(
-                patches,
-                ids,
-                order,
-                index if nearby is None else nearby,
-                corners,
-                batch.place,
-                text_noise,
-                scale,
-            ).float()
-
-    def distil(
-        self, teacher: "CanvasLoss", batch: TokenBatch, order: str, prompts: Sequence[str | None], scale: float
-    ) -> Tensor:
-        """How far one pass is from what the teacher draws from with guidance in two: Kullback-Leibler, nats a token.
-
-        Source: Meng et al., "On Distillation of Guided Diffusion Models" (2023), for tokens instead of noise.
-        """
-        with torch.no_grad():
-            told, untold = (teacher.logits(batch, order, words) for words in (prompts, [None] * len(prompts)))
-            guided = guide(told, untold, torch.tensor(scale, device=self.device)).log_softmax(-1)
-        drawn = self.logits(batch, order, prompts, scale=scale).log_softmax(-1)
-        return F.kl_div(drawn, guided, log_target=True, reduction="none").sum(-1).mean()
+            logits = self.transformer(tokens, ids, order, index, corners, batch.place, text_noise, scale)
+        return logits.float(), tokens
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float
@@ -219,19 +195,24 @@ class CanvasLoss:
             slots = [s for s in range(index.shape[1]) if index[i, s] >= 0]
             near = [pool[int(index[i, s])] for s in slots]
             keys = [rotate(k, turn[i, s]) for (k, _), s in zip(near, slots, strict=True)]
-            text, mask = model.text(ids)
-            mask = torch.cat([mask, mask.new_ones(len(mask), len(near) * m * m)], 1)
+            told = model.read(ids)
+            mask = torch.cat([told.mask, told.mask.new_ones(len(told.mask), len(near) * m * m)], 1)
 
             def memory(
-                layer: int, k: Tensor, v: Tensor, keys: list[Tensor] = keys, near: list = near, text: Tensor = text
+                layer: int,
+                k: Tensor,
+                v: Tensor,
+                keys: list[Tensor] = keys,
+                near: list = near,
+                words: list[Tensor] = told.words,
             ) -> tuple[Tensor, Tensor]:
-                text_k, text_v = model.layers[layer].text_memory(text)
+                text_k, text_v = model.layers[layer].text_memory(words[layer])
                 return torch.cat([text_k, *(t[layer] for t in keys)], 2), torch.cat(
                     [text_v, *(t[layer] for _, t in near)], 2
                 )
 
             with autocast(self.device):
-                x = model.embed(patches[:, i], model.conditions(order, batch.place[:, i], text[:, 0]))
+                x = model.embed(patches[:, i], model.conditions(order, batch.place[:, i], told.prompt))
                 hidden, k, v = model.patch_pass(x, [order] * len(patches), memory, mask)
                 logits = model.logits(hidden[:, :-1])
             loss = F.cross_entropy(logits.flatten(0, 1).float(), patches[:, i].flatten())
@@ -262,7 +243,8 @@ def train_transformer(
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     transformer = Transformer(config)
     if initial is not None:
-        transformer.load_state_dict({**transformer.state_dict(), **initial})  # older weights know no guidance
+        own = transformer.state_dict()  # guidance in one pass belongs to those weights, not to what becomes of them
+        transformer.load_state_dict({name: value for name, value in initial.items() if name in own})
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
@@ -284,9 +266,6 @@ def train_transformer(
         pictures_share=recipe.pictures_share,
     )
     canvas_loss = CanvasLoss(transformer, words, device)
-    averaged = Transformer(config).to(device)
-    averaged.load_state_dict(transformer_part(trainer.averaged()), assign=True)  # follows the average from now on
-    teacher = CanvasLoss(averaged.requires_grad_(False), words, device)
     chooser = random.Random(seed + trainer.step)
     # Held out: whole stills, a window of the largest canvas, and films.
     stills = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
@@ -308,11 +287,6 @@ def train_transformer(
         captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in attributes_read]
         if recipe.schedule == "patch":
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
-        if config.transformer.distilled_scale > 1 and chooser.random() < recipe.distil:
-            told = batch.prompts(chooser.randrange(2**31), recipe.wide_words)
-            scale = chooser.uniform(1, config.transformer.distilled_scale)
-            value = canvas_loss.distil(teacher, batch, order, told, scale)
-            return value, {"distilled": float(value.detach())}
         noise = recipe.text_noise * chooser.random()
         state = transformer.text(words(captions).to(device), noise)[0][:, 0]
         attributes = probe(state, attributes_read)
@@ -341,10 +315,6 @@ def train_transformer(
         figures["held_out_contrast"] = float(
             torch.stack([canvas_loss.contrast(b, first, 7, 0.0, 0.0)[1] for b in stills]).mean()
         )
-        if config.transformer.distilled_scale > 1:
-            told = [b.prompts(7) for b in stills]
-            nats = [canvas_loss.distil(canvas_loss, b, first, p, 4.0) for b, p in zip(stills, told, strict=True)]
-            figures["held_out_distilled"] = float(torch.stack(nats).mean())
         return figures
 
     def sample(path: Path) -> None:

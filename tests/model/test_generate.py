@@ -215,7 +215,7 @@ def test_guidance_in_one_pass_takes_one_page_a_patch_and_is_told_its_scale(model
 
     two, one, more = (Sampling(cfg_scale=s, distilled=d) for s, d in ((3.0, False), (3.0, True), (5.0, True)))
     assert [tokens(s)[1] for s in (two, one, more)] == [2, 1, 1]
-    assert len({tuple(tokens(s)[0]) for s in (Sampling(), two, one, more)}) == 4
+    assert len({tuple(tokens(s)[0]) for s in (Sampling(), two, one, more)}) == 4, "each draws otherwise"
     assert tokens(Sampling(distilled=True)) == tokens(Sampling()), "a scale of 1 is no guidance"
     assert tokens(one, None) == tokens(Sampling(), None), "without a prompt there is none"
     for scale in (0.5, 5.1):

@@ -1,0 +1,104 @@
+"""Teaches a model to draw with classifier-free guidance in one pass, from itself in two; all its other weights stay."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.generate import Model
+from model.sampling import Sampling, guide
+from model.transformer import Transformer
+from training.datasets import HELD_OUT_SEEDS
+from training.loop import RunSettings, Trainer
+from training.sheets import save_sheet
+from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
+from training.transformer import SAMPLE_PROMPTS, CanvasLoss, TransformerRecipe, draw_pictures
+
+HELD_OUT_SCALES = (2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class GuidanceRecipe:
+    """What is taught, on what the transformer is trained on."""
+
+    most: float = 5.0  # largest scale
+    windows: tuple[Window, ...] = WINDOWS
+    patches_per_step: int = 64
+    pictures_share: float = 0.08
+    reuse: float = 0.4
+    lone: float = 0.25
+    wide_words: float = 0.3
+
+
+def apart(losses: CanvasLoss, batch: TokenBatch, order: str, prompts: Sequence[str | None], scale: float) -> Tensor:
+    """How far one pass is from what guidance in two draws from: Kullback-Leibler divergence, in nats a token."""
+    with torch.no_grad():
+        told, untold = (losses.logits(batch, order, words)[0] for words in (prompts, [None] * len(prompts)))
+        guided = guide(told, untold, told.new_tensor(scale)).log_softmax(-1)
+    drawn = losses.logits(batch, order, prompts, scale=scale)[0].log_softmax(-1)
+    return F.kl_div(drawn, guided, log_target=True, reduction="none").sum(-1).mean()
+
+
+def train_guidance(
+    model: Model,
+    settings: RunSettings,
+    recipe: GuidanceRecipe = GuidanceRecipe(),
+    seed: int = 0,
+    pictures: CaptionedCrops | None = None,
+) -> Model:
+    """The model with guidance in one pass beside what it has; its run is kept in settings.folder.
+
+    One that has it already goes on from there, if it was taught as far.
+    """
+    torch.manual_seed(seed)
+    device = model.device
+    shape = replace(model.config.transformer, distilled_scale=recipe.most)
+    config = replace(model.config, transformer=shape)
+    transformer = Transformer(config)
+    known = model.transformer.state_dict()
+    if model.config.transformer != shape:
+        known = {name: value for name, value in known.items() if not name.startswith("guidance.")}
+    transformer.load_state_dict({**transformer.state_dict(), **known})
+    transformer.to(device).requires_grad_(False)
+    trained = transformer.guidance.requires_grad_(True)
+    trainer = Trainer(trained, settings)
+    source = TokenSource(
+        model.tokenizer,
+        config,
+        device,
+        seed + trainer.step,
+        windows=recipe.windows,
+        patches=recipe.patches_per_step,
+        reuse=recipe.reuse,
+        lone=recipe.lone,
+        pictures=pictures,
+        pictures_share=recipe.pictures_share,
+    )
+    losses = CanvasLoss(transformer, model.words, device)
+    chooser = random.Random(seed + trainer.step)
+    held_out = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        batch = source.next()
+        order = chooser.choices(shape.orders, TransformerRecipe.order_shares)[0]
+        prompts = batch.prompts(chooser.randrange(2**31), recipe.wide_words)
+        return apart(losses, batch, order, prompts, chooser.uniform(1, recipe.most)), {}
+
+    def evaluate() -> dict[str, float]:
+        def mean(scale: float) -> float:
+            return float(torch.stack([apart(losses, b, shape.orders[0], b.prompts(7), scale) for b in held_out]).mean())
+
+        return {f"held_out_{scale:g}": mean(scale) for scale in HELD_OUT_SCALES if scale <= recipe.most}
+
+    def sample(path: Path) -> None:
+        taught = replace(model, config=config, transformer=transformer)
+        sampling = Sampling(top_p=0.95, cfg_scale=min(4.0, recipe.most), distilled=True)
+        save_sheet(draw_pictures(taught, SAMPLE_PROMPTS, 4, 4, sampling), path, columns=4)
+
+    trainer.run(loss, evaluate, sample)
+    trained.load_state_dict(trainer.averaged())
+    return replace(model, config=config, transformer=transformer.eval().requires_grad_(False))
