@@ -1,4 +1,4 @@
-"""Classifier-free guidance in one pass: what a pass is told beside the prompt, so that it draws as two that are compared.
+"""Classifier-free guidance in one pass: what it is told beside the prompt, so that it draws as two that are compared.
 
 All of it is input: the weights that every pass goes through are the same, so drawing with two passes stays as it is,
 and patches of both kinds share a batch. Taught by training/guidance.py.
