@@ -39,11 +39,12 @@ format: .venv/.dev-ready ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-train-smoke: .venv/.dev-ready ## train both parts for a few steps, pack them and draw a picture: the recipe runs (two minutes)
+train-smoke: .venv/.dev-ready ## train all parts for a few steps, pack them and draw a picture: the recipe runs (two minutes)
 	$(BIN)/nuwa train tokenizer --run runs/smoke/tokenizer --steps 15
 	$(BIN)/nuwa train transformer --run runs/smoke/transformer --tokenizer runs/smoke/tokenizer --steps 8 --patches 32
 	$(BIN)/nuwa train pack --tokenizer runs/smoke/tokenizer --transformer runs/smoke/transformer --out runs/smoke/weights
-	$(BIN)/nuwa generate 'a lake at dawn' --weights runs/smoke/weights --width 256 --height 256 -o runs/smoke/picture.png
+	$(BIN)/nuwa train guidance --run runs/smoke/guidance --weights runs/smoke/weights --out runs/smoke/taught --steps 3 --patches 32
+	$(BIN)/nuwa generate 'a lake at dawn' --distilled --weights runs/smoke/taught --width 256 --height 256 -o runs/smoke/picture.png
 
 bench: .venv/.dev-ready ## speed, waiting and memory on this machine, beside peers, into docs/performance.md (10 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
