@@ -113,6 +113,9 @@ def tokenizer_command(
     freeze: Annotated[
         list[str] | None, typer.Option(help="encoder: tokens keep their meaning, only the decoder learns.")
     ] = None,
+    detail: Annotated[
+        float, typer.Option(min=0.0, help="Weight on the strength of detail; 12 sharpens a decoder that goes on alone.")
+    ] = TokenizerRecipe.detail,
     hours: Hours = 0.5,
     data: Data = "scenes",
     photos: Photos = None,
@@ -137,7 +140,7 @@ def tokenizer_command(
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     with _devices(device, threads) as own:
         pictures, scenes = _pictures(data, photos, TOKENIZER_SIDE_PX)
-        recipe = TokenizerRecipe(batch=batch, frozen=tuple(freeze or ()))
+        recipe = TokenizerRecipe(batch=batch, detail=detail, frozen=tuple(freeze or ()))
         recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
         train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed), initial)
 

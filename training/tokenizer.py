@@ -28,9 +28,10 @@ class TokenizerRecipe:
     pictures: int = 128  # rendered pictures that crops are cut from at any time
     squared: float = 4.0  # weight of the squared error beside the absolute one
     gradient: float = 1.0  # weight of the error of horizontal and vertical differences: keeps edges and stars
-    # Weight of the error of how much of such difference there is around each place. With 1 edges and textures came out
-    # a fifth too soft, of photographs by half; 12 costs 0.03 dB on scenes and 0.4 on photographs (docs/training.md).
-    detail: float = 12.0
+    # Weight of the error of how much of such difference there is around each place. With 1 edges and textures come out
+    # a fifth too soft, of photographs by half; with 12 from the first step on all else is learned late. So 12 is for a
+    # decoder that goes on alone (docs/training.md).
+    detail: float = 1.0
     guided_share: float = 0.3  # of the crops, a part of whose pixels is given to the decoder
     frozen: tuple[str, ...] = ()  # parts that stay as they are: with "encoder", tokens keep their meaning
 
