@@ -17,7 +17,7 @@ from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
 from training.distributed import joined, own_seed, size
 from training.folders import DataError, FolderData
-from training.guidance import GuidanceRecipe, train_guidance
+from training.guidance import train_guidance
 from training.loop import RunSettings
 from training.plan import plan
 from training.sentence import read_sentence_encoder, words_file
@@ -236,7 +236,7 @@ def guidance_command(
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     patches: Annotated[
         int, typer.Option(min=1, help="Patches per step, over all pictures of a batch.")
-    ] = GuidanceRecipe.patches_per_step,
+    ] = TransformerRecipe.patches_per_step,
     steps: Steps = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -252,8 +252,8 @@ def guidance_command(
         model = _weights(weights, "--weights", own)
         pictures, _ = _pictures("scenes", photos, TRANSFORMER_SIDE_PX)
         own_pictures = None if pictures is None else pictures.split(held_out=False).captioned()
-        recipe = GuidanceRecipe(patches_per_step=patches)
-        taught = train_guidance(model, settings, recipe, own_seed(seed), own_pictures)
+        recipe = replace(TransformerRecipe(), patches_per_step=patches)
+        taught = train_guidance(model, settings, recipe, seed=own_seed(seed), pictures=own_pictures)
     save(out, taught.config, taught.tokenizer, taught.transformer, words_file(weights))
 
 

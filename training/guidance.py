@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,23 +15,11 @@ from model.transformer import Transformer
 from training.datasets import HELD_OUT_SEEDS
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
-from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
+from training.sources import CaptionedCrops, TokenBatch
 from training.transformer import SAMPLE_PROMPTS, CanvasLoss, TransformerRecipe, draw_pictures
 
+SCALE_MOST = 5.0  # of guidance that is taught
 HELD_OUT_SCALES = (2.0, 4.0)
-
-
-@dataclass(frozen=True)
-class GuidanceRecipe:
-    """What is taught, on what the transformer is trained on."""
-
-    most: float = 5.0  # largest scale
-    windows: tuple[Window, ...] = WINDOWS
-    patches_per_step: int = 64
-    pictures_share: float = 0.08
-    reuse: float = 0.4
-    lone: float = 0.25
-    wide_words: float = 0.3
 
 
 def apart(losses: CanvasLoss, batch: TokenBatch, order: str, prompts: Sequence[str | None], scale: float) -> Tensor:
@@ -46,17 +34,19 @@ def apart(losses: CanvasLoss, batch: TokenBatch, order: str, prompts: Sequence[s
 def train_guidance(
     model: Model,
     settings: RunSettings,
-    recipe: GuidanceRecipe = GuidanceRecipe(),
+    recipe: TransformerRecipe = TransformerRecipe(),
+    most: float = SCALE_MOST,
     seed: int = 0,
     pictures: CaptionedCrops | None = None,
 ) -> Model:
     """The model with guidance in one pass beside what it has; its run is kept in settings.folder.
 
-    One that has it already goes on from there, if it was taught as far.
+    recipe: of the transformer: it is taught on the same.  most: largest scale.
+    A model that has it already goes on from there, if it was taught as far.
     """
     torch.manual_seed(seed)
     device = model.device
-    shape = replace(model.config.transformer, distilled_scale=recipe.most)
+    shape = replace(model.config.transformer, distilled_scale=most)
     config = replace(model.config, transformer=shape)
     transformer = Transformer(config)
     known = model.transformer.state_dict()
@@ -66,37 +56,26 @@ def train_guidance(
     transformer.to(device).requires_grad_(False)
     trained = transformer.guidance.requires_grad_(True)
     trainer = Trainer(trained, settings)
-    source = TokenSource(
-        model.tokenizer,
-        config,
-        device,
-        seed + trainer.step,
-        windows=recipe.windows,
-        patches=recipe.patches_per_step,
-        reuse=recipe.reuse,
-        lone=recipe.lone,
-        pictures=pictures,
-        pictures_share=recipe.pictures_share,
-    )
+    source = recipe.source(model.tokenizer, config, device, seed + trainer.step, pictures)
     losses = CanvasLoss(transformer, model.words, device)
     chooser = random.Random(seed + trainer.step)
     held_out = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         batch = source.next()
-        order = chooser.choices(shape.orders, TransformerRecipe.order_shares)[0]
+        order = chooser.choices(shape.orders, recipe.order_shares)[0]
         prompts = batch.prompts(chooser.randrange(2**31), recipe.wide_words)
-        return apart(losses, batch, order, prompts, chooser.uniform(1, recipe.most)), {}
+        return apart(losses, batch, order, prompts, chooser.uniform(1, most)), {}
 
     def evaluate() -> dict[str, float]:
         def mean(scale: float) -> float:
             return float(torch.stack([apart(losses, b, shape.orders[0], b.prompts(7), scale) for b in held_out]).mean())
 
-        return {f"held_out_{scale:g}": mean(scale) for scale in HELD_OUT_SCALES if scale <= recipe.most}
+        return {f"held_out_{scale:g}": mean(scale) for scale in HELD_OUT_SCALES if scale <= most}
 
     def sample(path: Path) -> None:
         taught = replace(model, config=config, transformer=transformer)
-        sampling = Sampling(top_p=0.95, cfg_scale=min(4.0, recipe.most), distilled=True)
+        sampling = Sampling(top_p=0.95, cfg_scale=min(4.0, most), distilled=True)
         save_sheet(draw_pictures(taught, SAMPLE_PROMPTS, 4, 4, sampling), path, columns=4)
 
     trainer.run(loss, evaluate, sample)

@@ -68,6 +68,28 @@ class TransformerRecipe:
     contrast_weight: float = 0.4
     schedule: str = "canvas"
 
+    def source(
+        self,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        device: torch.device,
+        seed: int,
+        pictures: CaptionedCrops | None = None,
+    ) -> TokenSource:
+        """Batches as this recipe mixes them."""
+        return TokenSource(
+            tokenizer,
+            config,
+            device,
+            seed,
+            windows=self.windows,
+            patches=self.patches_per_step,
+            reuse=self.reuse,
+            lone=self.lone,
+            pictures=pictures,
+            pictures_share=self.pictures_share,
+        )
+
 
 def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:
     """Canvas tokens [B, F, rows * m, columns * m] -> patches in index order, each in scan order, [B, N, M]."""
@@ -253,18 +275,7 @@ def train_transformer(
     trainer = Trainer(trained, settings)
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
-    source = TokenSource(
-        tokenizer,
-        config,
-        device,
-        seed + trainer.step,
-        windows=recipe.windows,
-        patches=recipe.patches_per_step,
-        reuse=recipe.reuse,
-        lone=recipe.lone,
-        pictures=pictures,
-        pictures_share=recipe.pictures_share,
-    )
+    source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
     canvas_loss = CanvasLoss(transformer, words, device)
     chooser = random.Random(seed + trainer.step)
     # Held out: whole stills, a window of the largest canvas, and films.

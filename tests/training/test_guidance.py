@@ -1,7 +1,6 @@
 """Guidance in one pass, taught by guidance in two."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,13 +8,13 @@ import torch
 from model.generate import Model
 from model.loader import load
 from training.cli import guidance_command
-from training.guidance import GuidanceRecipe, apart, train_guidance
+from training.guidance import SCALE_MOST, apart, train_guidance
 from training.loop import RunSettings
 from training.sources import TokenSource, Window
-from training.transformer import CanvasLoss
+from training.transformer import CanvasLoss, TransformerRecipe
 
 WINDOW = Window(1.0, 2, 2, 2, 2)
-RECIPE = GuidanceRecipe(most=4.0, windows=(WINDOW,), patches_per_step=16)
+RECIPE = TransformerRecipe(windows=(WINDOW,), patches_per_step=16)
 
 
 def distances(model: Model, scales: tuple[float, ...]) -> list[float]:
@@ -26,9 +25,9 @@ def distances(model: Model, scales: tuple[float, ...]) -> list[float]:
 
 
 def test_one_pass_comes_to_draw_as_two_do_and_all_other_weights_stay(model: Model, tmp_path: Path) -> None:
-    untaught = train_guidance(model, RunSettings(tmp_path / "a", max_steps=0), RECIPE)
+    untaught = train_guidance(model, RunSettings(tmp_path / "a", max_steps=0), RECIPE, 4.0)
     settings = RunSettings(tmp_path / "b", lr=5e-3, warmup_steps=1, ema=0.5, sample_every=100, max_steps=40)
-    taught = train_guidance(model, settings, RECIPE)
+    taught = train_guidance(model, settings, RECIPE, 4.0)
     assert taught.config.transformer.distilled_scale == 4
     before, after = (distances(m, (1.0, 2.0, 4.0)) for m in (untaught, taught))
     assert before[0] == after[0] == 0, "a scale of 1 is no guidance"
@@ -44,10 +43,10 @@ def test_one_pass_comes_to_draw_as_two_do_and_all_other_weights_stay(model: Mode
 
 def test_weights_that_know_it_go_on_from_there(model: Model, tmp_path: Path) -> None:
     settings = RunSettings(tmp_path / "a", max_steps=0)
-    same = train_guidance(model, settings, replace(RECIPE, most=model.config.transformer.distilled_scale))
+    same = train_guidance(model, settings, RECIPE, model.config.transformer.distilled_scale)
     assert torch.equal(same.transformer.guidance.prefix, model.transformer.guidance.prefix)
 
 
 def test_the_command_writes_weights_that_can_be_served(weights: Path, tmp_path: Path) -> None:
     guidance_command(tmp_path / "out", weights, tmp_path / "run", steps=1, patches=16, device="cpu", threads=1)
-    assert load(tmp_path / "out").config.transformer.distilled_scale == GuidanceRecipe.most
+    assert load(tmp_path / "out").config.transformer.distilled_scale == SCALE_MOST
