@@ -26,6 +26,8 @@ class Told:
 
 
 class DistilledGuidance(nn.Module):
+    """What is added to a prompt's states, in the measure of the scale: nothing at 1, all of it at distilled_scale."""
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.most = config.distilled_scale
