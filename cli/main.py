@@ -144,7 +144,7 @@ def generate(
     ] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt; 1 is off.")] = None,
     distilled: Annotated[
-        bool, typer.Option("--distilled", help="Approximate and faster: guidance in one pass, as learned.")
+        bool, typer.Option("--distilled", help="Faster, in one pass; follows the prompt a little less.")
     ] = False,
     server: Annotated[str | None, typer.Option(help="Address of a running server to draw there instead.")] = None,
     weights: Weights = None,

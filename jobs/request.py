@@ -118,7 +118,8 @@ class SamplingParams(Frozen):
     distilled: bool = Field(
         default=False,
         strict=True,
-        description="Approximate and faster: one pass that has learned what guidance of cfg_scale comes to, not two.",
+        description="Approximate and faster: one pass that has learned what guidance of cfg_scale comes to, not two. "
+        "Follows the prompt a little less.",
     )
 
 

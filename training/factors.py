@@ -32,7 +32,7 @@ from training.sentence import read_sentence_encoder, words_file
 from training.tokenizer import TokenizerRecipe, train_tokenizer
 from training.transformer import TransformerRecipe, train_transformer
 
-# So early guidance would only push towards what little the words say.
+# Without guidance: so early, words say too little to be guided by.
 SAMPLING = Sampling(top_p=0.95)
 
 
@@ -47,7 +47,7 @@ def models(preset: str = "tiny") -> dict[str, ModelConfig]:
 def main(
     weights: Annotated[Path, typer.Option(help="Folder whose sentence encoder to use.")] = Path("checkpoints/tiny"),
     out: Annotated[Path, typer.Option(help="Folder to write to; runs that are there go on.")] = Path("runs/factors"),
-    photos: Annotated[Path | None, typer.Option(help="Photographs to mix in and to measure on.")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Photographs to mix in.")] = None,
     preset: Annotated[str, typer.Option(help="Model with tokens of 8x8 pixels.")] = "tiny",
     minutes: Annotated[float, typer.Option(help="Time for each part of each model.")] = 6.0,
     pictures: Annotated[int, typer.Option(help="Drawn by each, for the Frechet distance.")] = 128,
@@ -76,7 +76,7 @@ def train(
     settings = RunSettings(folder / "tokenizer", minutes / 60, sample_every=10**9, resume=True, clock=clock)
     pool = None if photos is None else FolderData(photos, 2048).split(held_out=False)
     tokenizer = train_tokenizer(config, settings, TokenizerRecipe(), pool, device)
-    recipe = TransformerRecipe(patches_per_step=64, contrast=0.0)
+    recipe = TransformerRecipe(contrast=0.0)
     sentence = read_sentence_encoder(weights, config.transformer, VOCABULARY)
     settings = replace(settings, folder=folder / "transformer")
     transformer = train_transformer(config, tokenizer, sentence, words_file(weights), settings, recipe, device)
