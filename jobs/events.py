@@ -40,6 +40,11 @@ class JobStarted(_Event):
     )
     repaint: Area | None = Field(default=None, description="The part of the caller's picture that is drawn anew.")
     masked: bool = Field(default=False, description="Whether a mask says which pixels of that part.")
+    sketch: str | None = Field(
+        default=None,
+        description="What the whole picture, or a film's first frame, is to become: a small WebP picture as a data: "
+        "address, squeezed to a square. To be stretched over the canvas until patches cover it.",
+    )
 
 
 class JobResumed(_Event):

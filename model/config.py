@@ -51,6 +51,8 @@ class TransformerConfig:
     text_depth: int = 2  # trained layers on top
     # Largest guidance scale that one pass was taught to draw with; 1 = none. Older config.json files do not have it.
     distilled_scale: float = field(default=1.0, metadata={"optional": True})
+    # Whether canvases begin with a sketch of the whole (model/sketch.py). Older config.json files do not have it.
+    sketch: bool = field(default=False, metadata={"optional": True})
 
     @property
     def tokens_per_patch(self) -> int:
@@ -102,11 +104,11 @@ def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
 
 
 PRESETS = {
-    "tiny": ModelConfig(),
+    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True)),
     "small": ModelConfig(
         name="small",
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
-        transformer=TransformerConfig(width=384, depth=10, heads=8),
+        transformer=TransformerConfig(width=384, depth=10, heads=8, sketch=True),
     ),
     # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens at f16, some 16,000 codes,
     # width 1280, 0.8 B parameters. A layer here has 14 width^2 weights where theirs has 20, hence 30 layers, not 24.
@@ -116,7 +118,14 @@ PRESETS = {
             levels=(8, 8, 8, 6, 5), encoder_widths=(128, 512), decoder_widths=(192, 640), factor=16
         ),
         transformer=TransformerConfig(
-            width=1280, depth=30, heads=20, patch_tokens=16, extent=(1, 2, 2), text_tokens=77, text_depth=4
+            width=1280,
+            depth=30,
+            heads=20,
+            patch_tokens=16,
+            extent=(1, 2, 2),
+            text_tokens=77,
+            text_depth=4,
+            sketch=True,
         ),
     ),
     # For tests: runs in milliseconds.
@@ -135,6 +144,7 @@ PRESETS = {
             sentence_heads=2,
             text_tokens=8,
             text_depth=1,
+            sketch=True,
         ),
     ),
 }

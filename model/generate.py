@@ -26,6 +26,8 @@ from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend
 
+SKETCH = 0x736B65746368  # sets the noise of a sketch apart from that of its canvas
+
 
 @dataclass
 class Model:
@@ -88,6 +90,8 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
+        A canvas of which nothing is known begins with its sketch, if the model has learned to: drawn at once, in pages
+        of the pool that are free again afterwards.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
@@ -99,7 +103,7 @@ class PatchDecoder:
         # As many columns for every canvas: in PyTorch batches have one shape.
         room = self.text_room - keys.shape[3]
         keys, values, mask = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room)), F.pad(told.mask, (0, room))
-        return Canvas(
+        canvas = Canvas(
             key=key,
             plan=plan,
             seed=seed,
@@ -112,6 +116,28 @@ class PatchDecoder:
             tokens=torch.zeros(grid.frames, grid.rows * m, grid.columns * m, dtype=torch.long, device=model.device),
             known=known,
         )
+        if self.config.sketch and known is None:
+            canvas.sketch = self._draw_sketch(canvas)
+            canvas.cells = model.transformer.read_sketch(canvas.sketch[None])
+        return canvas
+
+    def _draw_sketch(self, canvas: Canvas) -> Tensor:
+        """The tokens [M] of a canvas's sketch, row by row."""
+        whole = Grid(1, 1, 1, canvas.grid.patch_px)
+        sketch = replace(
+            canvas,
+            key=f"{canvas.key} sketch",
+            plan=compile_plan(whole, ORDERS[self.config.orders[0]], self.extent),
+            seed=canvas.seed ^ SKETCH,
+            tokens=canvas.tokens[:1, : self.config.patch_tokens, : self.config.patch_tokens].clone(),
+            done=set(),
+            sketch_of=canvas.grid.columns / canvas.grid.rows,
+        )
+        (patch,) = whole
+        (tokens,) = self.decode([(sketch, patch)])
+        for row in range(sketch.branches):
+            self.pool.remove((sketch.key, patch, row))
+        return tokens
 
     @torch.inference_mode()
     def decode(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[Tensor]:
@@ -264,8 +290,15 @@ class PatchDecoder:
 
     def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
+        transformer, order = self.model.transformer, canvas.order.name
         place = torch.tensor([canvas.place(patch)], device=self.model.device)
-        return self.model.transformer.conditions(canvas.order.name, place, canvas.prompt)
+        beside = None
+        if canvas.sketch_of is not None:
+            beside = transformer.of_sketch(torch.tensor([canvas.sketch_of], device=self.model.device))
+        elif canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
+            told = transformer.sketched(canvas.cells, place[:, None], order)[:, 0]
+            beside = torch.cat([told, torch.zeros_like(told)])  # so guidance is by the sketch too
+        return transformer.conditions(order, place, canvas.prompt, beside)
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""

@@ -33,6 +33,15 @@ def first_pixels(decoder: PatchDecoder, canvas: Canvas, patch: Patch) -> Tensor:
 
 
 @torch.inference_mode()
+def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
+    """The whole canvas as its sketch has it, squeezed into the pixels of one patch, [3, px, px] in [-1, 1]."""
+    if canvas.sketch is None:
+        return None
+    m = decoder.config.patch_tokens
+    return decoder.model.tokenizer.decode(canvas.sketch.view(1, m, m))[0]
+
+
+@torch.inference_mode()
 def final_pixels(decoder: PatchDecoder, canvas: Canvas, patches: Sequence[Patch]) -> list[Tensor]:
     """Pixels of the finished picture, [3, px, px] in [-1, 1] for each patch. All that touch one must exist.
 

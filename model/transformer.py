@@ -21,6 +21,7 @@ from canvas.order import ORDERS
 from model.config import ModelConfig
 from model.distilled import DistilledGuidance, Told
 from model.position import CanvasEmbedding, rotary_angles, rotate
+from model.sketch import SketchReader
 from model.text import TextEncoder
 
 VOCABULARY = 30_522  # word pieces of the sentence encoder
@@ -100,11 +101,15 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.prompt.weight)
         if c.distilled_scale > 1:
             self.guidance = DistilledGuidance(c)
+        if c.sketch:
+            self.sketch = SketchReader(c.width, c.patch_tokens)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
     # Tables, not maps: trained by AdamW (training/optimizer.py).
-    adamw = frozenset({"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas"})
+    adamw = frozenset(
+        {"token", "head", "begin", "order", "target", "text.places", "text.begin", "canvas", "sketch.places"}
+    )
 
     def forward(
         self,
@@ -116,6 +121,7 @@ class Transformer(nn.Module):
         place: Tensor,
         text_noise: float = 0.0,
         scale: float = 1.0,
+        beside: Tensor | None = None,
     ) -> Tensor:
         """All patches of whole canvases in one masked pass (training).
 
@@ -123,6 +129,7 @@ class Transformer(nn.Module):
         nearby: [N, K] index of each nearby patch, -1 where there is none.  corners: [N, 3] frame, row, column of each
         patch.
         place: [B, N, 4] on the canvas, or NaN.  text_noise and scale: see read().
+        beside: [B, N, M, D], see conditions().
         Returns logits [B, N, M, V]. Source: paper.md 1.2.
 
         Here angles count from a corner of the canvas, which turns queries, nearby keys and words of a patch alike: the
@@ -132,7 +139,12 @@ class Transformer(nn.Module):
         scan, dim, positions = self.scans[order], self.config.head_dim, length + 1
         told = self.read(ids, scale, text_noise)
         words = told.mask.shape[1]
-        conditions = self.conditions(order, place.flatten(0, 1), told.prompt.repeat_interleave(patches, 0))
+        conditions = self.conditions(
+            order,
+            place.flatten(0, 1),
+            told.prompt.repeat_interleave(patches, 0),
+            None if beside is None else beside.flatten(0, 1),
+        )
         x = self.embed(tokens.flatten(0, 1), conditions)
         scale = torch.tensor([1, self.config.patch_tokens, self.config.patch_tokens], device=tokens.device)
         corner = rotary_angles((corners * scale).float(), dim)[:, None]  # [N, 1, d / 2]
@@ -217,17 +229,31 @@ class Transformer(nn.Module):
         """Output vector of each token, [V, D]."""
         return self.head + self.level_features @ self.head_levels
 
-    def conditions(self, order: str, place: Tensor, prompt: Tensor) -> Tensor:
+    def conditions(self, order: str, place: Tensor, prompt: Tensor, beside: Tensor | None = None) -> Tensor:
         """What every position is told beside its token, [R, M + 1, D].
 
-        The order, the place of its target in the patch, the patch's place on the canvas, and the prompt as a whole,
-        [R, D] of read().
+        The order, the place of its target in the patch, the patch's place on the canvas, the prompt as a whole, [R, D]
+        of read(), and what a sketch tells each target, beside [R, M, D] in scan order (sketched(), of_sketch()).
         """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
-        target = torch.cat([target, torch.zeros_like(target[:1])])  # the last position draws nothing
+        if beside is not None:
+            target = target + beside
+        target = F.pad(target, (0, 0, 0, 1))  # the last position draws nothing
         of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + prompt
         return of_patch[:, None] + target
+
+    def read_sketch(self, tokens: Tensor) -> Tensor:
+        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched()."""
+        return self.sketch(self.embed_tokens(tokens))
+
+    def sketched(self, cells: Tensor, place: Tensor, order: str) -> Tensor:
+        """What the cells of read_sketch() tell patches at place [B, N, 4]: [B, N, M, D] in scan order."""
+        return self.sketch.told(cells, place, self.scans[order].steps)
+
+    def of_sketch(self, aspect: Tensor) -> Tensor:
+        """What the sketches themselves are told, of canvases so many times as wide as high [R]: [R, M, D]."""
+        return self.sketch.itself(aspect)[:, None].expand(-1, self.config.tokens_per_patch, -1)
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

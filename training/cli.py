@@ -204,9 +204,10 @@ def transformer_command(
 def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
     """The weights to begin with."""
     model = _weights(folder, option)
-    # Guidance in one pass is taught afterwards, so it is of no account here.
-    shape = replace(model.config.transformer, distilled_scale=config.transformer.distilled_scale)
-    if (model.config.tokenizer, shape) != (config.tokenizer, config.transformer):
+    # Guidance in one pass is taught afterwards, and sketches can be learned by weights that know none.
+    wanted = config.transformer
+    shape = replace(model.config.transformer, distilled_scale=wanted.distilled_scale, sketch=wanted.sketch)
+    if (model.config.tokenizer, shape) != (config.tokenizer, wanted):
         raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
     return model
 
@@ -296,7 +297,7 @@ def pack_command(
         begun = dict(_begun(average_with, config, "--average-with").transformer.named_parameters())
         with torch.no_grad():
             for name, mine in parts.named_parameters():
-                mine.lerp_(begun[name], 0.5)
+                mine.lerp_(begun.get(name, mine), 0.5)  # sketches may be new
     save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")

@@ -123,12 +123,13 @@ class FolderData:
 
     def random_crop(
         self, rng: random.Random, height: int, width: int, scales: Sequence[float] = SCALES, flip: bool = True
-    ) -> tuple[Tensor, Place, str | None]:
-        """Part of a random picture, its place and its caption.
+    ) -> tuple[Tensor, Place, str | None, Tensor]:
+        """Part of a random picture, its place, its caption, and the whole picture.
 
         scales: sizes at which pictures are seen, 1 = as they are; one too small for the crop is seen as large as it
         must be.  flip: mirror half of the crops.
-        Returns uint8 [3, height, width]; top, bottom, left, right as fractions of the whole picture; the caption.
+        Returns uint8 [3, height, width]; top, bottom, left, right as fractions of the whole picture; the caption; the
+        whole picture, uint8 [3, H, W], mirrored as the crop is.
         Raises DataError when no picture of the folder can be read.
         """
         while self.items:
@@ -144,9 +145,9 @@ class FolderData:
             if (tall, wide) != (height, width):
                 crop = _resize(crop, height, width)
             if flip and rng.random() < 0.5:
-                crop, left = crop.flip(-1), full_width - left - wide
+                crop, picture, left = crop.flip(-1), picture.flip(-1), full_width - left - wide
             place = top / full_height, (top + tall) / full_height, left / full_width, (left + wide) / full_width
-            return crop, place, item.caption
+            return crop, place, item.caption, picture
         raise DataError(f"{self.path}: no picture can be read")
 
     def _held_out_names(self) -> set[str]:

@@ -25,7 +25,8 @@ HELD_OUT_SCALES = (2.0, 4.0)
 def apart(losses: CanvasLoss, batch: TokenBatch, order: str, prompts: Sequence[str | None], scale: float) -> Tensor:
     """How far one pass is from what guidance in two draws from: Kullback-Leibler divergence, in nats a token."""
     with torch.no_grad():
-        told, untold = (losses.logits(batch, order, words)[0] for words in (prompts, [None] * len(prompts)))
+        told = losses.logits(batch, order, prompts)[0]
+        untold = losses.logits(replace(batch, sketches=None), order, [None] * len(prompts))[0]
         guided = guide(told, untold, told.new_tensor(scale)).log_softmax(-1)
     drawn = losses.logits(batch, order, prompts, scale=scale)[0].log_softmax(-1)
     return F.kl_div(drawn, guided, log_target=True, reduction="none").sum(-1).mean()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
@@ -14,9 +15,10 @@ from model.tokenizer import Tokenizer
 from training.attributes import Attributes
 from training.captions import caption, moving, photographed, true_and_false
 from training.datasets import HELD_OUT_SEEDS, to_float
-from training.scenes import render, sample_scenes
+from training.scenes import SceneBatch, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
+WHOLE_PX = 256  # shorter side of a canvas drawn whole for its sketch; half for those that are very wide
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class CaptionedCrops(Protocol):
 
     def random_crop(
         self, rng: random.Random, height: int, width: int
-    ) -> tuple[Tensor, tuple[float, float, float, float], str | None]:
-        """uint8 [3, height, width], its top, bottom, left, right as fractions of the whole, and the caption."""
+    ) -> tuple[Tensor, tuple[float, float, float, float], str | None, Tensor]:
+        """uint8 [3, height, width], its top, bottom, left, right as fractions of the whole, the caption, the whole."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,19 @@ class Motion:
 
 
 @dataclass(frozen=True)
+class Sketches:
+    """Of B canvases: tokens [B, m, m] of the whole squeezed into one patch, and how many times as wide as high [B]."""
+
+    tokens: Tensor
+    aspects: Tensor
+
+
+@dataclass(frozen=True)
 class TokenBatch:
     """Windows of canvases: tokens [B, F, rows * m, columns * m], the places [B, N, 4] of their patches on the canvas,
     and what each shows: attributes of a scene, or words.
+
+    sketches: of the canvases.  aspects: where these tokens are sketches themselves, of such canvases.
     """
 
     tokens: Tensor
@@ -85,6 +97,8 @@ class TokenBatch:
     place: Tensor
     shows: Sequence[Attributes | str | None]
     motion: Motion | None = None
+    sketches: Sketches | None = None
+    aspects: Tensor | None = None
 
     @property
     def frames(self) -> int:
@@ -139,19 +153,23 @@ class TokenSource:
         patches: int = 64,
         reuse: float = 0.0,
         lone: float = 0.0,
+        sketches: float = 0.0,
         pictures: CaptionedCrops | None = None,
         pictures_share: float = 0.0,
     ) -> None:
         self._tokenizer, self._config, self._device = tokenizer, config, device
         self._random = random.Random(seed)
-        self._windows, self._patches, self._reuse, self._lone = windows, patches, reuse, lone
+        self._windows, self._patches = windows, patches
+        self._reuse, self._lone, self._sketches = reuse, lone, sketches
         self._pictures = pictures
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
 
     def next(self) -> TokenBatch:
-        """A batch of about `patches` patches: lone ones of many earlier pictures, an earlier batch again, or fresh."""
+        """A batch of about `patches` patches, new, or of earlier pictures: sketches, lone patches or all."""
         rng = self._random
+        if len(self._kept) >= 16 and rng.random() < self._sketches:
+            return self._sketches_alone()
         stills = [batch for batch in self._kept if batch.frames == 1]
         if len(stills) >= 16 and rng.random() < self._lone:
             return self._lone_patches(stills)
@@ -170,14 +188,29 @@ class TokenSource:
         batch of whole pictures has two to five.
         """
         rng, m = self._random, self._config.transformer.patch_tokens
-        tokens, places, shows = [], [], []
+        tokens, places, shows, sketches, aspects = [], [], [], [], []
         for batch in rng.choices(stills, k=self._patches):
+            assert batch.sketches is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
             down, right = row * m, column * m
             tokens.append(batch.tokens[picture, :, down : down + m, right : right + m])
             places.append(batch.place[picture, row * batch.columns + column])
             shows.append(batch.shows[picture])
-        return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows)
+            sketches.append(batch.sketches.tokens[picture])
+            aspects.append(batch.sketches.aspects[picture])
+        of_each = Sketches(torch.stack(sketches), torch.stack(aspects))
+        return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows, sketches=of_each)
+
+    def _sketches_alone(self) -> TokenBatch:
+        """Sketches of many earlier pictures: whole pictures, each with its caption, at the price of one patch."""
+        tokens, aspects, shows = [], [], []
+        for batch in self._random.choices(self._kept, k=self._patches):
+            assert batch.sketches is not None
+            picture = self._random.randrange(len(batch.shows))
+            tokens.append(batch.sketches.tokens[picture])
+            aspects.append(batch.sketches.aspects[picture])
+            shows.append(batch.shows[picture])
+        return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
 
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""
@@ -198,7 +231,10 @@ class TokenSource:
                 (left + window.columns) * px + moved,
             )
             now = start_s + (0.0 if motion is None else frame * motion.frame_s)
-            frames.append(self._encode(render(scenes, (height, width), box=box, time=now)))
+            pixels = render(scenes, (height, width), box=box, time=now)
+            if frame == 0:
+                whole = pixels if pixels.shape[2:] == (height, width) else self._whole(scenes, height, width, now)
+            frames.append(self._encode(pixels))
         place = _places(
             window,
             top / window.canvas_rows,
@@ -208,7 +244,8 @@ class TokenSource:
         )
         tokens = torch.stack(frames, 1)
         place = place.expand(len(tokens), -1, -1).to(self._device)
-        return TokenBatch(tokens, window.rows, window.columns, place, list(scenes.attributes), motion)
+        sketches = self._sketch(whole, [width / height] * len(tokens))
+        return TokenBatch(tokens, window.rows, window.columns, place, list(scenes.attributes), motion, sketches)
 
     def cut(self, window: Window, seed: int) -> TokenBatch:
         """Crops of one's own pictures, each with its own place."""
@@ -217,10 +254,26 @@ class TokenSource:
         crops = [
             self._pictures.random_crop(rng, window.rows * px, window.columns * px) for _ in range(self._count(window))
         ]
-        tokens = self._encode(to_float(torch.stack([pixels for pixels, _, _ in crops]).to(self._device)))
-        place = torch.stack([_places(window, *box) for _, box, _ in crops]).to(self._device)
-        words = [None if text is None else photographed(text, rng.randrange(2**31)) for _, _, text in crops]
-        return TokenBatch(tokens[:, None], window.rows, window.columns, place, words)
+        tokens = self._encode(to_float(torch.stack([crop[0] for crop in crops]).to(self._device)))
+        place = torch.stack([_places(window, *crop[1]) for crop in crops]).to(self._device)
+        words = [None if crop[2] is None else photographed(crop[2], rng.randrange(2**31)) for crop in crops]
+        wholes = [crop[3] for crop in crops]
+        squeezed = torch.cat([self._squeeze(to_float(whole[None].to(self._device))) for whole in wholes])
+        sketches = self._sketch(squeezed, [whole.shape[2] / whole.shape[1] for whole in wholes])
+        return TokenBatch(tokens[:, None], window.rows, window.columns, place, words, sketches=sketches)
+
+    def _whole(self, scenes: SceneBatch, height: int, width: int, time_s: float) -> Tensor:
+        """Canvases of this size, drawn whole and small."""
+        scale = (WHOLE_PX if width < 8 * height else WHOLE_PX // 2) / min(height, width)
+        return render(scenes, (round(height * scale), round(width * scale)), time=time_s)
+
+    def _squeeze(self, wholes: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] as large as a patch [B, 3, px, px], each pixel the mean of what it covers."""
+        return F.adaptive_avg_pool2d(wholes, self._config.patch_px)
+
+    def _sketch(self, wholes: Tensor, aspects: Sequence[float]) -> Sketches:
+        """The sketches of whole pictures [B, 3, H, W]."""
+        return Sketches(self._encode(self._squeeze(wholes)), torch.tensor(aspects, device=self._device))
 
     def _count(self, window: Window) -> int:
         return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
@@ -230,6 +283,12 @@ class TokenSource:
         """One by one on a CPU, where a batch is slower than its parts."""
         parts = pixels.split(16 if pixels.is_cuda else 1)
         return torch.cat([self._tokenizer.encode(part) for part in parts])
+
+
+def sketch_batch(sketches: Sketches, shows: Sequence[Attributes | str | None]) -> TokenBatch:
+    """Sketches as pictures of one patch, which is all of them."""
+    whole = torch.tensor([0.0, 1.0, 0.0, 1.0], device=sketches.tokens.device).expand(len(shows), 1, -1)
+    return TokenBatch(sketches.tokens[:, None], 1, 1, whole, shows, aspects=sketches.aspects)
 
 
 def _places(window: Window, top: float, bottom: float, left: float, right: float) -> Tensor:

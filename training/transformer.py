@@ -28,7 +28,7 @@ from training.datasets import HELD_OUT_SEEDS
 from training.device import autocast, compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
-from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
+from training.sources import WINDOWS, CaptionedCrops, Sketches, TokenBatch, TokenSource, Window, sketch_batch
 
 SAMPLE_PROMPTS = (
     "snowy mountains at sunset with a lake",
@@ -62,9 +62,15 @@ class TransformerRecipe:
     pictures_share: float = 0.08  # of the steps, for pictures of one's own beside the scenes
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
-    lone: float = 0.25
-    # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
+    lone: float = 0.1
+    # Share of the steps with sketches of many earlier pictures, each whole and with its caption; how often a canvas has
+    # none, as where pixels are given.
+    sketches: float = 0.3
+    sketch_dropout: float = 0.15
+    # Share of the steps with sketches, and of those with scenes that stand still, that also learn to tell true captions
+    # from false ones; its weight.
     contrast: float = 0.7
+    contrast_stills: float = 0.3
     contrast_weight: float = 0.4
     schedule: str = "canvas"
 
@@ -86,6 +92,7 @@ class TransformerRecipe:
             patches=self.patches_per_step,
             reuse=self.reuse,
             lone=self.lone,
+            sketches=self.sketches,
             pictures=pictures,
             pictures_share=self.pictures_share,
         )
@@ -160,7 +167,7 @@ class CanvasLoss:
     ) -> Tensor:
         """-> [B], of each picture."""
         if not known_place:
-            batch = replace(batch, place=torch.full_like(batch.place, float("nan")))
+            batch = replace(batch, place=torch.full_like(batch.place, float("nan")), sketches=None)
         logits, tokens = self.logits(batch, order, prompts, context_dropout, text_noise)
         losses = F.cross_entropy(logits.flatten(0, 2), tokens.flatten(), reduction="none")
         return losses.unflatten(0, (len(tokens), -1)).mean(1)
@@ -182,8 +189,21 @@ class CanvasLoss:
             index = index.masked_fill(alone, -1)
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            logits = self.transformer(tokens, ids, order, index, corners, batch.place, text_noise, scale)
+            beside = self._beside(batch, order, corners)
+            logits = self.transformer(tokens, ids, order, index, corners, batch.place, text_noise, scale, beside)
         return logits.float(), tokens
+
+    def _beside(self, batch: TokenBatch, order: str, corners: Tensor) -> Tensor | None:
+        """What patches are told of their canvas's sketch, or sketches of their canvas. [B, N, M, D]."""
+        if not self.transformer.config.sketch:
+            return None
+        if batch.aspects is not None:
+            return self.transformer.of_sketch(batch.aspects)[:, None]
+        if batch.sketches is None:
+            return None
+        cells = self.transformer.read_sketch(batch.sketches.tokens.flatten(1))
+        of_first_frame = (corners[:, 0] == 0)[:, None, None]
+        return self.transformer.sketched(cells, batch.place, order) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float
@@ -192,8 +212,10 @@ class CanvasLoss:
 
         The latter is the log-loss of asking which of two captions a picture was drawn to, answered by Bayes' rule with
         the model's own likelihoods: what a picture's tokens have in common whatever is said falls out of the gradient,
-        which the likelihood alone consists of for the most part.
+        which the likelihood alone consists of for the most part. Patches are told of no sketch, which would tell them
+        more than any caption.
         """
+        batch = replace(batch, sketches=None)
         true, false = batch.true_and_false(seed, wide)
         nats, otherwise = (self(batch, order, texts, text_noise=text_noise) for texts in (true, false))
         tokens, patches = batch.tokens[0].numel(), len(batch_grid(batch))
@@ -266,7 +288,7 @@ def train_transformer(
     transformer = Transformer(config)
     if initial is not None:
         own = transformer.state_dict()  # guidance in one pass belongs to those weights, not to what becomes of them
-        transformer.load_state_dict({name: value for name, value in initial.items() if name in own})
+        transformer.load_state_dict(own | {name: value for name, value in initial.items() if name in own})
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
@@ -278,6 +300,7 @@ def train_transformer(
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
     canvas_loss = CanvasLoss(transformer, words, device)
     chooser = random.Random(seed + trainer.step)
+    first = config.transformer.orders[0]
     # Held out: whole stills, a window of the largest canvas, and films.
     stills = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
     largest = max(recipe.windows, key=lambda w: w.canvas_rows * w.canvas_columns)
@@ -285,10 +308,18 @@ def train_transformer(
     special = {"largest": source.render(largest, HELD_OUT_SEEDS + 50)}
     if films:
         special["films"] = source.render(films[0], HELD_OUT_SEEDS + 51)
+    if config.transformer.sketch:
+        drawn = [batch.sketches for batch in stills if batch.sketches is not None]
+        shows = [shown for batch in stills for shown in batch.shows]
+        all_tokens, all_aspects = torch.cat([s.tokens for s in drawn]), torch.cat([s.aspects for s in drawn])
+        special["sketches"] = sketch_batch(Sketches(all_tokens, all_aspects), shows)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         batch = source.next()
-        order = chooser.choices(config.transformer.orders, recipe.order_shares)[0]
+        of_sketches = batch.aspects is not None  # these are drawn in the first order
+        order = first if of_sketches else chooser.choices(config.transformer.orders, recipe.order_shares)[0]
+        if chooser.random() < recipe.sketch_dropout:
+            batch = replace(batch, sketches=None)
         prompts = [
             None if chooser.random() < recipe.text_dropout else p
             for p in batch.prompts(chooser.randrange(2**31), recipe.wide_words)
@@ -302,30 +333,32 @@ def train_transformer(
         state = transformer.text(words(captions).to(device), noise)[0][:, 0]
         attributes = probe(state, attributes_read)
         value, figures = recipe.probe_weight * attributes, {"attributes": float(attributes.detach())}
-        if batch.contrastable and chooser.random() < recipe.contrast:
+        contrast_share = recipe.contrast if of_sketches else recipe.contrast_stills
+        if batch.contrastable and chooser.random() < contrast_share:
             tokens, contrast = canvas_loss.contrast(batch, order, chooser.randrange(2**31), recipe.wide_words, noise)
             value = value + recipe.contrast_weight * contrast
             figures["contrast"] = float(contrast.detach())
         else:
             context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
-            known_place = chooser.random() >= recipe.place_dropout
+            known_place = of_sketches or chooser.random() >= recipe.place_dropout
             tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, noise).mean()
         figures["tokens"] = float(tokens.detach())
         return tokens + value, figures
 
     def evaluate() -> dict[str, float]:
-        first = config.transformer.orders[0]
-
         def mean(batches: Sequence[TokenBatch], order: str, told: bool = True) -> float:
             values = [canvas_loss(b, order, b.prompts(7) if told else [None] * len(b.shows)) for b in batches]
             return float(torch.cat(values).mean())
 
-        figures = {f"held_out_{order}": mean(stills, order) for order in config.transformer.orders[:2]}
-        figures["held_out_no_text"] = mean(stills, first, told=False)
-        figures |= {f"held_out_{name}": mean([batch], first) for name, batch in special.items()}
+        alone = [replace(batch, sketches=None) for batch in stills]
+        figures = {f"held_out_{order}": mean(alone, order) for order in config.transformer.orders[:2]}
+        figures["held_out_no_text"] = mean(alone, first, told=False)
         figures["held_out_contrast"] = float(
             torch.stack([canvas_loss.contrast(b, first, 7, 0.0, 0.0)[1] for b in stills]).mean()
         )
+        if config.transformer.sketch:
+            figures["held_out_sketched"] = mean(stills, first)
+        figures |= {f"held_out_{name}": mean([batch], first) for name, batch in special.items()}
         return figures
 
     def sample(path: Path) -> None:

@@ -38,6 +38,9 @@ class Engine(Protocol):
         Raises ValueError when it can never fit.
         """
 
+    def sketch(self, job_id: str) -> Pixels | None:
+        """The whole canvas of a job as it begins, squeezed into a patch's pixels; None where nothing is sketched."""
+
     def enter(self, job_id: str, phase: int) -> None:
         """Go on to that phase of the job's plan, counted from 0. None of its patches is in the pool."""
 

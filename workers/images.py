@@ -1,5 +1,6 @@
 """Patches to lossless WebP and back; what the file of a result says of how it was made."""
 
+import base64
 import io
 
 import numpy as np
@@ -20,6 +21,11 @@ def encode_webp(pixels: NDArray[np.uint8]) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.save(out, "WEBP", lossless=True, method=WEBP_METHOD, quality=WEBP_EFFORT)
     return out.getvalue()
+
+
+def data_address(pixels: NDArray[np.uint8]) -> str:
+    """The same as a data: address, to be shown by a browser."""
+    return f"data:image/webp;base64,{base64.b64encode(encode_webp(pixels)).decode()}"
 
 
 def decode_webp(data: bytes) -> NDArray[np.uint8]:

@@ -23,7 +23,7 @@ from workers.engine import Pixels
 from workers.errors import ModelChanged
 from workers.film import Film
 from workers.fits import Scorer, fit_of, is_read, mean_fit
-from workers.images import decode_webp, encode_webp, how_made
+from workers.images import data_address, decode_webp, encode_webp, how_made
 from workers.known import KnownPixels
 from workers.spool import PatchSpool
 
@@ -135,11 +135,14 @@ class LeasedJob:
             if self.film is not None:
                 self.film.close()
 
-    def opening(self, model: ModelInfo) -> NewEvent:
-        """The first event of this lease: JobStarted, or JobResumed when an earlier worker logged that already."""
+    def opening(self, model: ModelInfo, sketch: Pixels | None = None) -> NewEvent:
+        """The first event of this lease: JobStarted, or JobResumed when an earlier worker logged that already.
+
+        sketch: of the whole canvas, for whoever watches.
+        """
         if self.started is not None:
             return NewEvent(JobResumed(done=self.patches_done))
-        return NewEvent(_job_started(self.job, self.plan, model))
+        return NewEvent(_job_started(self.job, self.plan, model, sketch))
 
     def patch_event(self, patch: Patch, pixels: Pixels, tokens: bytes, done: int) -> NewEvent:
         """A patch that was just drawn, as the done-th of its job."""
@@ -233,7 +236,7 @@ async def _read_log(broker: Broker, leased: LeasedJob) -> None:
     leased.unsaid = sorted(leased.plan.given - said)
 
 
-def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
+def _job_started(job: Job, plan: Plan, model: ModelInfo, sketch: Pixels | None) -> JobStarted:
     return JobStarted(
         model=model.name,
         model_version=model.version,
@@ -251,4 +254,5 @@ def _job_started(job: Job, plan: Plan, model: ModelInfo) -> JobStarted:
         given=job.given,
         repaint=job.request.repaint,
         masked=job.masked,
+        sketch=None if sketch is None else data_address(sketch),
     )

@@ -165,7 +165,8 @@ class Worker:
         if leased.job.is_film:
             await self._painter.thread.run(leased.open_film, self._engine.model, self._store)
         await self._drawing.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
-        await self._patient.append(leased.lease, [leased.opening(self._engine.model)])
+        sketch = await self._drawing.run_or_retry(self._engine.sketch, leased.id)
+        await self._patient.append(leased.lease, [leased.opening(self._engine.model, sketch)])
         leased.is_open = True
         log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
 

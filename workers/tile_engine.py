@@ -86,6 +86,9 @@ class TileEngine:
             raise ValueError(f"job {job.id} needs more than the pool's {self.pages} pages")
         self._jobs[job.id] = _TileJob(job.seed, plan, known)
 
+    def sketch(self, job_id: str) -> None:
+        """Tiles are painted without one."""
+
     def enter(self, job_id: str, phase: int) -> None:
         self._jobs[job_id].phase = phase
 

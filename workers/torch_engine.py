@@ -13,7 +13,7 @@ from jobs.job import Job, ModelInfo
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder
 from model.loader import load
-from model.pixels import final_pixels, first_pixels
+from model.pixels import final_pixels, first_pixels, sketch_pixels
 from model.sampling import Sampling
 from workers.engine import Pixels
 from workers.known import KnownPixels
@@ -48,6 +48,10 @@ class TorchEngine:
             job.id, plan, job.request.prompt, _sampling(job), job.seed, known
         )
         self._held[job.id] = set()
+
+    def sketch(self, job_id: str) -> Pixels | None:
+        pixels = sketch_pixels(self._decoder, self._canvases[job_id])
+        return None if pixels is None else _to_uint8(pixels)
 
     def enter(self, job_id: str, phase: int) -> None:
         self._canvases[job_id].phase = phase

@@ -142,13 +142,14 @@ def test_crops_are_where_they_say_at_any_scale_and_mirrored(tmp_path: Path) -> N
     Image.fromarray(image).save(tmp_path / "a.png")
     data, rng, mirrored = FolderData(tmp_path), random.Random(1), 0
     for _ in range(40):
-        crop, (top, bottom, left, right), _ = data.random_crop(rng, 32, 48)
+        crop, (top, bottom, left, right), _, whole = data.random_crop(rng, 32, 48)
         assert (crop.shape, crop.dtype) == ((3, 32, 48), torch.uint8)
         assert 0 <= top < bottom <= 1
         assert 0 <= left < right <= 1
         assert crop[1].float().mean() == pytest.approx((top + bottom) / 2 * 240, abs=3)
         across = (left + right) / 2
         flipped = bool(crop[0, 0, 0] > crop[0, 0, -1])
+        assert flipped == bool(whole[0, 0, 0] > whole[0, 0, -1])
         mirrored += flipped
         assert crop[0].float().mean() == pytest.approx((1 - across if flipped else across) * 200, abs=3)
     assert 5 < mirrored < 35  # odds of a false alarm: below 1e-6
@@ -156,8 +157,9 @@ def test_crops_are_where_they_say_at_any_scale_and_mirrored(tmp_path: Path) -> N
 
 def test_a_picture_smaller_than_the_crop_is_enlarged(tmp_path: Path) -> None:
     paint(tmp_path / "a.png", (10, 20))
-    crop, place, _ = FolderData(tmp_path).random_crop(random.Random(0), 64, 64)
+    crop, place, _, whole = FolderData(tmp_path).random_crop(random.Random(0), 64, 64)
     assert crop.shape == (3, 64, 64)
+    assert whole.shape == (3, 20, 10)
     assert place[2:] == (0, 1)
 
 

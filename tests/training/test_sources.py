@@ -8,7 +8,7 @@ from torch import Tensor
 
 from model.config import PRESETS
 from model.tokenizer import Tokenizer
-from training import sources
+from training import scenes, sources
 from training.sources import Motion, TokenBatch, TokenSource, Window
 
 CPU = torch.device("cpu")
@@ -84,9 +84,10 @@ def test_the_same_seed_gives_the_same_batches(tokenizer: Tokenizer) -> None:
 class OwnPictures:
     def random_crop(
         self, rng: random.Random, height: int, width: int
-    ) -> tuple[Tensor, tuple[float, float, float, float], str | None]:
+    ) -> tuple[Tensor, tuple[float, float, float, float], str | None, Tensor]:
         top = rng.choice((0.0, 0.5))
-        return torch.full((3, height, width), 200, dtype=torch.uint8), (top, top + 0.5, 0.0, 1.0), "A lake."
+        whole = torch.full((3, 2 * height, width), 200, dtype=torch.uint8)
+        return whole[:, :height], (top, top + 0.5, 0.0, 1.0), "A lake.", whole
 
 
 def test_own_pictures_are_cut_with_their_places_and_called_photographs(tokenizer: Tokenizer) -> None:
@@ -115,3 +116,45 @@ def test_lone_patches_come_from_many_pictures_each_with_its_own_place_and_words(
     for tokens, place, shown in zip(batch.tokens, batch.place, batch.shows, strict=True):
         assert shown in pictures[tuple(tokens.flatten().tolist()), tuple(place[0].tolist())]
     assert len(set(batch.shows)) > 6
+
+
+@pytest.fixture
+def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clouds do not move, whatever the time of a scene."""
+    monkeypatch.setattr(sources, "render", lambda s, size, box=None, time=0.0: scenes.render(s, size, box=box))
+
+
+@pytest.mark.usefixtures("timeless")
+def test_the_sketch_of_a_picture_is_all_of_it_in_the_tokens_of_one_patch(tokenizer: Tokenizer) -> None:
+    window = Window(1.0, 2, 4, 2, 4)
+    batch = source(tokenizer).render(window, seed=3)
+    pixels = scenes.render(scenes.sample_scenes(8, 3, aspect=2.0), (64, 128))
+    squeezed = torch.nn.functional.interpolate(pixels, (32, 32), mode="area")
+    assert batch.sketches is not None
+    assert torch.equal(batch.sketches.tokens, torch.cat([tokenizer.encode(p[None]) for p in squeezed]))
+    assert batch.sketches.aspects.tolist() == [2.0] * 8
+
+
+@pytest.mark.usefixtures("timeless")
+def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colours of the canvas in its four quarters, whichever part of it the window shows."""
+    made = source(tokenizer, patches=4)
+    squeezed = []
+    squeeze = made._squeeze
+    monkeypatch.setattr(made, "_squeeze", lambda wholes: squeezed.append(squeeze(wholes)) or squeezed[-1])
+    made.render(Window(1.0, 1, 2, 8, 16), seed=3)
+    [small] = squeezed
+    whole = scenes.render(scenes.sample_scenes(2, 3, aspect=2.0), (256, 512))
+    quarters = torch.nn.functional.adaptive_avg_pool2d(whole, 2)
+    assert torch.allclose(torch.nn.functional.adaptive_avg_pool2d(small, 2), quarters, atol=1e-3)
+
+
+def test_batches_of_sketches_are_whole_pictures_with_their_captions(tokenizer: Tokenizer) -> None:
+    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=8, sketches=1.0)
+    first = [made.next() for _ in range(16)]
+    batch = made.next()
+    assert batch.aspects is not None
+    assert batch.aspects.tolist() == [1.0] * 8
+    assert batch.place[:, 0].tolist() == [[0.0, 1.0, 0.0, 1.0]] * 8
+    known = {(b.sketches.tokens[i].numpy().tobytes(), s) for b in first if b.sketches for i, s in enumerate(b.shows)}
+    assert {(t.numpy().tobytes(), s) for t, s in zip(batch.tokens[:, 0], batch.shows, strict=True)} <= known

@@ -1,6 +1,7 @@
 """The engine that runs a model, driven by real workers; small random weights, since no property depends on them."""
 
 import asyncio
+import base64
 import random
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
 from canvas.plan import compile_plan
 from jobs.broker.memory import MemoryBroker
+from jobs.events import JobStarted
 from jobs.job import Job
 from jobs.request import Area
 from model.config import PRESETS
+from workers.images import decode_webp
 from workers.torch_engine import TorchEngine
 
 
@@ -77,6 +80,24 @@ def test_an_engine_that_forgot_a_job_holds_nothing_of_it(bench, engine: TorchEng
     engine.finish(job.id)
     engine.finish("unknown")
     assert len(engine._decoder.pool) == 0
+
+
+@pytest.mark.anyio
+async def test_who_watches_is_shown_the_sketch_first_unless_pixels_are_given(bench, limits, clock, weights) -> None:
+    drawn = job_of(bench, "drawn")
+    extended = bench.extended("extended", (50, 30, 40, 60), seed=5, patch_px=32, model="nano", prompt="snowy lake")
+    broker, engine = MemoryBroker(limits, clock), TorchEngine(weights, slots=2, pages=64, device="cpu")
+    await bench.submit(broker, drawn, extended)
+    async with bench.working(broker, engine, "worker"):
+        await bench.until_ended(broker, drawn, extended)
+    sketches = {}
+    for job in (drawn, extended):
+        logged = [entry.event for entry in await bench.read_all(broker, job)]
+        [sketches[job.id]] = [event.sketch for event in logged if isinstance(event, JobStarted)]
+    assert sketches["extended"] is None
+    head, _, data = sketches["drawn"].partition(",")
+    assert head == "data:image/webp;base64"
+    assert decode_webp(base64.b64decode(data)).shape == (32, 32, 3)
 
 
 def test_guidance_takes_two_pages_a_patch_and_no_prompt_takes_one(bench, engine: TorchEngine) -> None:

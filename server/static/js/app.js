@@ -271,11 +271,12 @@ function listen(record) {
       connection = "open";
       switch (kind) {
         case "job.started": {
-          const { width, height, total, frames, fps, seed, order, model, patch_px: patchPx, given } = data;
+          const { width, height, total, frames, fps, seed, order, model, patch_px: patchPx, given, sketch } = data;
           const started = pictures.get(id).started ?? api.serverNow();
           const running = isRunning(pictures.get(id));
           const status = running ? "running" : pictures.get(id).status;
           hang(change({ width, height, total, frames: frames ?? 1, fps, seed, order, model, patchPx, given, started, status, done: 0, known: 0, queuePosition: null }));
+          if (running && sketch) canvas.paintSketch(sketch, [0, 0, width, height]);
           return running && announce("Started");
         }
         case "patch": {

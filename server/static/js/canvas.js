@@ -58,6 +58,7 @@ export class PatchCanvas {
     this.element.dataset.total = total;
     this.element.dataset.done = 0;
     this.element.dataset.status = status;
+    this.element.dataset.sketched = false;
   }
 
   /** Draw one patch from its event; a refined patch replaces the first without a second fade, a later frame an earlier one. */
@@ -122,6 +123,15 @@ export class PatchCanvas {
     const hole = repaint && [repaint.left, repaint.top, repaint.left + repaint.width, repaint.top + repaint.height];
     this.given = { image, box, hole };
     this.#drawGiven();
+  }
+
+  /** Show what the picture is to become, from the address of its sketch, until patches cover it. */
+  async paintSketch(address, box) {
+    const { picture } = this;
+    const image = await loadImage(address);
+    if (picture !== this.picture || this.drawn.size > 0) return;
+    this.element.dataset.sketched = true;
+    this.paintGiven(image, box);
   }
 
   /** Draw the whole picture at once, from the finished file or a kept thumbnail. */

@@ -1,0 +1,101 @@
+"""The sketch of a canvas: drawn first, told to the patches that lie where it shows something, and costing no page."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from canvas.grid import Grid, Patch
+from canvas.order import ORDERS
+from model.canvas import Canvas
+from model.generate import Model, PatchDecoder, continue_canvas
+from model.sampling import Sampling
+from model.sketch import SketchReader
+from model.transformer import Transformer
+
+SAMPLING = Sampling(cfg_scale=2.0)
+PROMPT = "snowy mountains at sunset lake"
+
+
+def start(decoder: PatchDecoder, model: Model, seed: int = 3, **changes: object) -> Canvas:
+    grid = Grid(1, 2, 3, model.config.patch_px)
+    return decoder.start("job", grid, "zeta", str(changes.get("prompt", PROMPT)), SAMPLING, seed)
+
+
+def test_a_reader_that_has_learned_nothing_tells_nothing(model: Model) -> None:
+    reader = SketchReader(32, 4)
+    cells = reader(torch.randn(2, 16, 32))
+    steps = torch.tensor(ORDERS["zeta"].token_scan(4))
+    assert not reader.told(cells, torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2), steps).any()
+    assert not reader.itself(torch.tensor([2.0])).any()
+
+
+def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -> None:
+    """Whatever the scan, a change in one corner of the sketch reaches the tokens of that corner, and no others."""
+    m = model.config.transformer.patch_tokens
+    cells = torch.randn(1, model.config.transformer.width, m, m)
+    changed = cells.clone()
+    changed[:, :, 0, -1] += 5.0  # top right
+    quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
+    for order in ORDERS:
+        before, after = (model.transformer.sketched(c, quarters, order) for c in (cells, changed))
+        tokens = (before != after).any(-1)[0]  # [4, M]
+        assert tokens.any(1).tolist() == [False, True, False, False]
+        steps = model.transformer.scans[order].steps
+        assert {(int(r), int(c)) for r, c in steps[tokens[1]]} == {(r, c) for r in range(3) for c in range(1, m)}
+
+
+def test_nothing_is_told_to_patches_of_unknown_place(model: Model) -> None:
+    m = model.config.transformer.patch_tokens
+    place = torch.tensor([[[0.0, 0.5, 0.0, 0.5], [float("nan")] * 4]])
+    told = model.transformer.sketched(torch.randn(1, model.config.transformer.width, m, m), place, "zeta")[0]
+    assert told[0].any()
+    assert not told[1].any()
+
+
+def test_weights_that_know_no_sketch_draw_without(model: Model) -> None:
+    plain = replace(model.config, transformer=replace(model.config.transformer, sketch=False))
+    transformer = Transformer(plain).eval()
+    state = {k: v for k, v in model.transformer.state_dict().items() if not k.startswith("sketch.")}
+    transformer.load_state_dict(state)
+    bare = replace(model, config=plain, transformer=transformer)
+    canvas = start(PatchDecoder(bare), bare)
+    assert canvas.cells is None
+
+
+def test_a_sketch_hangs_on_its_job_alone_and_its_pages_are_free_afterwards(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    alone = start(decoder, model)
+    assert len(decoder.pool) == 0
+    beside = PatchDecoder(model)
+    other = beside.start("other", Grid(1, 4, 4, model.config.patch_px), "omega", "dunes", SAMPLING, 8)
+    beside.decode([(other, Patch(0, 0, 0))])
+    again = start(beside, model)
+    assert alone.cells is not None
+    assert again.cells is not None
+    assert torch.equal(alone.cells, again.cells)
+    for different in (start(decoder, model, seed=4), start(decoder, model, prompt="dunes at night")):
+        assert different.cells is not None
+        assert not torch.equal(alone.cells, different.cells)
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
+def test_every_patch_of_a_still_and_the_first_frame_of_a_film_are_told(model: Model, step: str) -> None:
+    decoder = PatchDecoder(model, step=step)
+    film = decoder.start("film", Grid(2, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
+    for patch in film.grid:
+        with_sketch = decoder._conditions(film, patch)
+        without = decoder._conditions(replace(film, cells=None), patch)
+        assert torch.equal(with_sketch[0], without[0]) == (patch.frame == 1)
+        assert torch.equal(with_sketch[1], without[1]), "guidance compares with no prompt and no sketch"
+
+
+def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    one, other = start(decoder, model), start(decoder, model)
+    other.cells = start(decoder, model, seed=9).cells
+    other.key = "other"
+    for canvas in (one, other):
+        for _ in continue_canvas(decoder, canvas):
+            pass
+    assert not torch.equal(one.tokens, other.tokens)
