@@ -43,6 +43,10 @@ class NearbyContextPool:
         return len(self._pages)
 
     @property
+    def free(self) -> int:
+        return len(self._free)
+
+    @property
     def page_bytes(self) -> int:
         return self.storage[:, 0].numel() * self.storage.element_size()
 

@@ -18,6 +18,7 @@ from training.datasets import HELD_OUT_SEEDS, to_float
 from training.scenes import SceneBatch, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
+NEW_SKETCHES = 16  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
 WHOLE_PX = 256  # shorter side of a canvas drawn whole for its sketch; half for those that are very wide
 
 
@@ -160,15 +161,16 @@ class TokenSource:
         self._tokenizer, self._config, self._device = tokenizer, config, device
         self._random = random.Random(seed)
         self._windows, self._patches = windows, patches
-        self._reuse, self._lone, self._sketches = reuse, lone, sketches
+        self._reuse, self._lone, self._sketches_share = reuse, lone, sketches
         self._pictures = pictures
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
+        self._sketches: deque[tuple[Tensor, Tensor, Attributes | str | None]] = deque(maxlen=50_000)
 
     def next(self) -> TokenBatch:
         """A batch of about `patches` patches, new, or of earlier pictures: sketches, lone patches or all."""
         rng = self._random
-        if len(self._kept) >= 16 and rng.random() < self._sketches:
+        if len(self._kept) >= 16 and rng.random() < self._sketches_share:
             return self._sketches_alone()
         stills = [batch for batch in self._kept if batch.frames == 1]
         if len(stills) >= 16 and rng.random() < self._lone:
@@ -181,6 +183,8 @@ class TokenSource:
         seed = rng.randrange(HELD_OUT_SEEDS)
         batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
         self._kept.append(batch)
+        if batch.sketches is not None:
+            self._sketched(batch.sketches, batch.shows)
         return batch
 
     def _lone_patches(self, stills: Sequence[TokenBatch]) -> TokenBatch:
@@ -202,15 +206,26 @@ class TokenSource:
         return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows, sketches=of_each)
 
     def _sketches_alone(self) -> TokenBatch:
-        """Sketches of many earlier pictures: whole pictures, each with its caption, at the price of one patch."""
-        tokens, aspects, shows = [], [], []
-        for batch in self._random.choices(self._kept, k=self._patches):
-            assert batch.sketches is not None
-            picture = self._random.randrange(len(batch.shows))
-            tokens.append(batch.sketches.tokens[picture])
-            aspects.append(batch.sketches.aspects[picture])
-            shows.append(batch.shows[picture])
+        """Whole pictures, each with its caption, at the price of one patch: sketches of new scenes and earlier ones.
+
+        Batches of patches are few enough that their sketches alone would soon be known by heart.
+        """
+        rng = self._random
+        window = rng.choices(self._windows, [w.share for w in self._windows])[0]
+        height, width = window.canvas_rows, window.canvas_columns
+        squares = min(height, width) / max(height, width)
+        new = min(max(1, round(NEW_SKETCHES * squares)), self._patches)
+        scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
+        wholes = self._whole(scenes, height, width, rng.uniform(0, 60))
+        self._sketched(self._sketch(wholes, [width / height] * new), scenes.attributes)
+        latest = list(self._sketches)
+        chosen = latest[-new:] + rng.choices(latest, k=self._patches - new)
+        tokens, aspects, shows = zip(*chosen, strict=True)
         return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
+
+    def _sketched(self, sketches: Sketches, shows: Sequence[Attributes | str | None]) -> None:
+        """Keep sketches for later batches of such."""
+        self._sketches.extend(zip(sketches.tokens, sketches.aspects, shows, strict=True))
 
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""

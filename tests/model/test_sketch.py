@@ -99,3 +99,16 @@ def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:
         for _ in continue_canvas(decoder, canvas):
             pass
     assert not torch.equal(one.tokens, other.tokens)
+
+
+def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    canvas = start(decoder, model)
+    sketch = replace(canvas, sketch_of=1.5)
+    assert canvas.sketch is not None
+    others = torch.randint(model.config.tokenizer.codebook_size, (50, len(canvas.sketch)))
+    with torch.inference_mode():
+        said = decoder._said(torch.cat([canvas.sketch[None], others]), PROMPT, sketch)
+        of_itself = decoder._said(canvas.sketch[None], PROMPT, sketch)
+    assert torch.allclose(said[:1], of_itself, atol=1e-3)
+    assert said[0] > said[1:].mean() + said[1:].std()

@@ -150,11 +150,14 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
 
 
 def test_batches_of_sketches_are_whole_pictures_with_their_captions(tokenizer: Tokenizer) -> None:
-    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=8, sketches=1.0)
+    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=24, sketches=1.0)
     first = [made.next() for _ in range(16)]
     batch = made.next()
     assert batch.aspects is not None
-    assert batch.aspects.tolist() == [1.0] * 8
-    assert batch.place[:, 0].tolist() == [[0.0, 1.0, 0.0, 1.0]] * 8
+    assert batch.aspects.tolist() == [1.0] * 24
+    assert batch.place[:, 0].tolist() == [[0.0, 1.0, 0.0, 1.0]] * 24
     known = {(b.sketches.tokens[i].numpy().tobytes(), s) for b in first if b.sketches for i, s in enumerate(b.shows)}
-    assert {(t.numpy().tobytes(), s) for t, s in zip(batch.tokens[:, 0], batch.shows, strict=True)} <= known
+    given = [(t.numpy().tobytes(), s) for t, s in zip(batch.tokens[:, 0], batch.shows, strict=True)]
+    new, earlier = given[: sources.NEW_SKETCHES], given[sources.NEW_SKETCHES :]
+    assert not set(new) & known, "few pictures seen again and again would be known by heart"
+    assert set(earlier) <= known | set(new)
