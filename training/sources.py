@@ -184,7 +184,7 @@ class TokenSource:
         batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
         self._kept.append(batch)
         if batch.sketches is not None:
-            self._sketched(batch.sketches, batch.shows)
+            self._keep_sketches(batch.sketches, batch.shows)
         return batch
 
     def _lone_patches(self, stills: Sequence[TokenBatch]) -> TokenBatch:
@@ -210,21 +210,22 @@ class TokenSource:
 
         Batches of patches are few enough that their sketches alone would soon be known by heart.
         """
-        rng = self._random
-        window = rng.choices(self._windows, [w.share for w in self._windows])[0]
-        height, width = window.canvas_rows, window.canvas_columns
-        squares = min(height, width) / max(height, width)
-        new = min(max(1, round(NEW_SKETCHES * squares)), self._patches)
-        scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
-        wholes = self._whole(scenes, height, width, rng.uniform(0, 60))
-        self._sketched(self._sketch(wholes, [width / height] * new), scenes.attributes)
-        latest = list(self._sketches)
-        chosen = latest[-new:] + rng.choices(latest, k=self._patches - new)
+        rng, new = self._random, 0
+        if rng.random() >= self._pictures_share:
+            window = rng.choices(self._windows, [w.share for w in self._windows])[0]
+            height, width = window.canvas_rows, window.canvas_columns
+            squares = min(height, width) / max(height, width)
+            new = min(max(1, round(NEW_SKETCHES * squares)), self._patches)
+            scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
+            wholes = self._whole(scenes, height, width, rng.uniform(0, 60))
+            self._keep_sketches(self._sketch(wholes, [width / height] * new), scenes.attributes)
+        kept = list(self._sketches)
+        chosen = kept[len(kept) - new :] + rng.choices(kept, k=self._patches - new)
         tokens, aspects, shows = zip(*chosen, strict=True)
         return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
 
-    def _sketched(self, sketches: Sketches, shows: Sequence[Attributes | str | None]) -> None:
-        """Keep sketches for later batches of such."""
+    def _keep_sketches(self, sketches: Sketches, shows: Sequence[Attributes | str | None]) -> None:
+        """For later batches of such."""
         self._sketches.extend(zip(sketches.tokens, sketches.aspects, shows, strict=True))
 
     def render(self, window: Window, seed: int) -> TokenBatch:

@@ -62,10 +62,10 @@ class TransformerRecipe:
     pictures_share: float = 0.08  # of the steps, for pictures of one's own beside the scenes
     reuse: float = 0.4  # share of the steps that take an earlier batch again, in another order and with other captions
     # Share of the steps with one patch each of many earlier pictures: words are learned from how many of them are read.
-    lone: float = 0.1
+    lone: float = 0.2
     # Share of the steps with sketches of many earlier pictures, each whole and with its caption; how often a canvas has
     # none, as where pixels are given.
-    sketches: float = 0.3
+    sketches: float = 0.45
     sketch_dropout: float = 0.15
     # Share of the steps with sketches, and of those with scenes that stand still, that also learn to tell true captions
     # from false ones; its weight.
@@ -92,7 +92,7 @@ class TransformerRecipe:
             patches=self.patches_per_step,
             reuse=self.reuse,
             lone=self.lone,
-            sketches=self.sketches,
+            sketches=self.sketches if config.transformer.sketch and self.schedule == "canvas" else 0.0,
             pictures=pictures,
             pictures_share=self.pictures_share,
         )

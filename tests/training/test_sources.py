@@ -161,3 +161,12 @@ def test_batches_of_sketches_are_whole_pictures_with_their_captions(tokenizer: T
     new, earlier = given[: sources.NEW_SKETCHES], given[sources.NEW_SKETCHES :]
     assert not set(new) & known, "few pictures seen again and again would be known by heart"
     assert set(earlier) <= known | set(new)
+
+
+def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(tokenizer: Tokenizer) -> None:
+    window = Window(1.0, 2, 2, 2, 2)
+    made = source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4, sketches=1.0)
+    batches = [made.next() for _ in range(20)]
+    assert batches[-1].aspects is not None
+    assert batches[-1].aspects.tolist() == [0.5] * 4
+    assert all("lake" in (text or "") for batch in batches for text in batch.prompts(0))
