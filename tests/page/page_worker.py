@@ -17,6 +17,8 @@ from jobs.events import Fit
 from jobs.job import JobStatus
 from workers.video import FilmStream
 
+SKETCH_COLOUR = (10, 200, 30)
+
 
 class PageWorker:
     """Its public attributes are strings that a test pulls, at any time."""
@@ -24,6 +26,7 @@ class PageWorker:
     def __init__(self) -> None:
         self.patch_seconds = 0.01
         self.hold_after: int | None = None  # jobs wait at this number of patches
+        self.sketches = False  # whether pictures are sketched before their first patch
         self.ahead = 0  # jobs stay queued with this many before them
         self.scores: dict[int, float | None] = {}  # how well candidates fit, by seed
 
@@ -115,14 +118,15 @@ class PageWorker:
             fake.add("frame", index=frame, done=fake.frames_done, total=grid.frames, sha256="0" * 64, seconds=1.0)
         fake.film += stream.close()
 
-    @staticmethod
-    def _begin(fake: FakeJob) -> Plan:
+    def _begin(self, fake: FakeJob) -> Plan:
         job, grid = fake.job, fake.job.layout.grid
+        sketch = Image.new("RGB", (PATCH_PX, PATCH_PX), SKETCH_COLOUR) if self.sketches else None
         job_plan = job.plan(Extent(*MODEL.extent))
         fake.add(
             "job.started", model=job.model, model_version="1", seed=job.seed, order=job.order, width=job.request.width,
             height=job.request.height, patch_px=PATCH_PX, rows=grid.rows, columns=grid.columns, total=len(grid),
             rounds=job_plan.rounds, given=job.given, frames=grid.frames, fps=job.request.fps if job.is_film else None,
+            sketch=None if sketch is None else self._image(webp(sketch))["image"],
         )  # fmt: skip
         return job_plan
 

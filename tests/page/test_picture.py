@@ -7,6 +7,7 @@ import re
 import numpy as np
 from page_gateway import PageGateway
 from page_jobs import PATCH_PX, paint_landscape
+from page_worker import SKETCH_COLOUR
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -48,6 +49,21 @@ def test_the_whole_frame_is_laid_out_and_fills_patch_by_patch(page: Page, gatewa
     middles = opaque[PATCH_PX // 2 :: PATCH_PX, PATCH_PX // 2 :: PATCH_PX]
     assert (middles == 255).sum() == 12
     assert (middles == 0).sum() == 20
+
+
+def test_a_sketch_is_seen_where_patches_are_still_to_come_and_nowhere_else(page: Page, gateway: PageGateway) -> None:
+    gateway.sketches, gateway.hold_after = True, 0
+    ask(page, seed=9)
+    expect(page.locator("#canvas")).to_have_attribute("data-sketched", "true")
+    assert (pixels(page)[..., :3] == SKETCH_COLOUR).all()
+    gateway.hold_after = 12
+    has_done(page, 12)
+    page.wait_for_timeout(600)  # longer than a patch takes to fade in
+    middles = pixels(page)[PATCH_PX // 2 :: PATCH_PX, PATCH_PX // 2 :: PATCH_PX, :3]
+    assert (middles == SKETCH_COLOUR).all(-1).sum() == 20
+    gateway.hold_after = None
+    has_status(page, "succeeded")
+    assert np.array_equal(pixels(page)[..., :3], np.asarray(paint_landscape(512, 256, 9)))
 
 
 def test_the_finished_canvas_shows_exactly_the_refined_patches(page: Page) -> None:
