@@ -22,12 +22,10 @@ from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
+from model.sketching import draw_sketch
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend
-
-SKETCH = 0x736B65746368  # sets the noise of sketches apart from that of their canvas
-SKETCHES = 4  # drawn for each canvas with a prompt, to choose from
 
 
 @dataclass
@@ -118,54 +116,9 @@ class PatchDecoder:
             known=known,
         )
         if self.config.sketch and known is None:
-            canvas.sketch = self._draw_sketch(canvas, prompt)
+            canvas.sketch = draw_sketch(self, canvas, prompt)
             canvas.cells = model.transformer.read_sketch(canvas.sketch[None])
         return canvas
-
-    def _draw_sketch(self, canvas: Canvas, prompt: str | None) -> Tensor:
-        """The tokens [M] of a canvas's sketch, row by row: of several, the one that says most of the prompt."""
-        m, whole = self.config.patch_tokens, Grid(1, 1, 1, canvas.grid.patch_px)
-        (patch,) = whole
-        sketches = [
-            replace(
-                canvas,
-                key=f"{canvas.key} sketch {i}",
-                plan=compile_plan(whole, ORDERS[self.config.orders[0]], self.extent),
-                seed=canvas.seed ^ (SKETCH + i),
-                tokens=canvas.tokens[:1, :m, :m].clone(),
-                done=set(),
-                sketch_of=canvas.grid.columns / canvas.grid.rows,
-            )
-            for i in range(1 if prompt is None else SKETCHES)
-        ]
-        drawn: list[Tensor] = []
-        together = max(1, min(self.slots, self.pool.free // canvas.branches))
-        while some := sketches[len(drawn) : len(drawn) + together]:
-            drawn += self.decode([(sketch, patch) for sketch in some])
-            for sketch in some:
-                self.remove(sketch, patch)
-        if prompt is None:
-            return drawn[0]
-        said = self._said(torch.stack(drawn), prompt, sketches[0])
-        return drawn[int(said.argmax())]
-
-    def _said(self, tokens: Tensor, prompt: str, sketch: Canvas) -> Tensor:
-        """How much of a prompt sketches say, tokens [n, M] row by row: log p(sketch | prompt) / p(sketch), [n] nats."""
-        transformer, order, m = self.model.transformer, sketch.order.name, self.config.patch_tokens
-        count, device = len(tokens), self.model.device
-        steps = transformer.scans[order].steps
-        scanned = tokens[:, steps[:, 0] * m + steps[:, 1]].repeat(2, 1)
-        logits = transformer(
-            scanned[:, None],
-            self.model.words([prompt] * count + [None] * count).to(device),
-            order,
-            torch.full((1, 1), -1, device=device),
-            torch.zeros(1, 3, dtype=torch.long, device=device),
-            torch.tensor([0.0, 1.0, 0.0, 1.0], device=device).expand(2 * count, 1, -1),
-            beside=transformer.of_sketch(torch.tensor([sketch.sketch_of] * 2 * count, device=device))[:, None],
-        )
-        nats = F.cross_entropy(logits.flatten(0, 2), scanned.flatten(), reduction="none").view(2, count, -1).sum(-1)
-        return nats[1] - nats[0]
 
     @torch.inference_mode()
     def decode(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[Tensor]:

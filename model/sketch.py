@@ -3,7 +3,7 @@
 Patches look no further than their neighbours, so none of them can know whether the one sun that was asked for has risen
 already, nor how high the horizon was forty patches ago. The sketch tells them. It is a patch like any other, of the
 same tokens and drawn by the same transformer from the prompt; it takes no page of the pool, because patches are told of
-it as they are of their place on the canvas. Stretched to a square whatever the canvas, its cost is always one patch.
+it as they are of their place on the canvas. It is squeezed to a square, so it costs the same whatever the canvas.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
