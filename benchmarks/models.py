@@ -27,14 +27,21 @@ DRAWN = Sampling(top_p=0.95)  # as pictures are drawn, but for guidance: one row
 MEASURED = replace(
     PRESETS["tiny"],
     name="measured",
-    transformer=replace(PRESETS["tiny"].transformer, width=384, depth=8, heads=6),
+    transformer=replace(PRESETS["tiny"].transformer, width=384, depth=8, heads=6, sketch=False),
 )
 # Where many patches are needed and their number is what matters: a step of it is next to nothing.
 LITTLE = replace(
     PRESETS["nano"],
     name="little",
     transformer=replace(
-        PRESETS["tiny"].transformer, width=64, depth=2, heads=2, sentence_width=32, sentence_depth=1, sentence_heads=1
+        PRESETS["tiny"].transformer,
+        width=64,
+        depth=2,
+        heads=2,
+        sentence_width=32,
+        sentence_depth=1,
+        sentence_heads=1,
+        sketch=False,
     ),
 )
 

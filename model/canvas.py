@@ -34,7 +34,7 @@ class Canvas:
     known: KnownPixels | None = None
     sketch: Tensor | None = None  # [M] int64, row by row; None where there is none
     cells: Tensor | None = None  # [1, D, m, m]: of its sketch, as patches are told of it
-    sketch_of: float | None = None  # this is the sketch of a canvas so many times as wide as high
+    beside: Tensor | None = None  # [1, M, D], told to all patches: of which canvas this is a sketch
     phase: int = 0  # of the plan, counted from 0
     done: set[Patch] = field(default_factory=set)
     _sharing: threading.Lock = field(default_factory=threading.Lock)

@@ -35,15 +35,18 @@ class DistilledGuidance(nn.Module):
         self.prompt = nn.Linear(config.width, config.width, bias=False)
         self.words = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in range(config.depth))
         self.prefix = nn.Parameter(torch.randn(config.depth, PREFIX, config.width) * 0.02)
-        for linear in (self.prompt, *self.words):
+        maps = [self.prompt, *self.words]
+        if config.sketch:
+            self.cells = nn.Linear(config.width, config.width, bias=False)
+            maps.append(self.cells)
+        for linear in maps:
             nn.init.zeros_(linear.weight)
 
     def forward(self, words: Tensor, mask: Tensor, prompt: Tensor, scale: float) -> Told:
         """words [R, S, D] and their mask [R, S] from the text encoder, prompt [R, D]: with the guidance of this scale
         in them.
         """
-        share = (scale - 1) / (self.most - 1)
-        rows = len(words)
+        share, rows = self._share(scale), len(words)
         return Told(
             [
                 torch.cat([words + share * linear(words), prefix.expand(rows, -1, -1) * share], 1)
@@ -52,3 +55,10 @@ class DistilledGuidance(nn.Module):
             torch.cat([mask, mask.new_ones(rows, PREFIX)], 1),
             prompt + share * (self.always + self.prompt(words[:, 0])),
         )
+
+    def sketch(self, cells: Tensor, scale: float) -> Tensor:
+        """Cells [B, D, m, m] of sketches: with the guidance of this scale in them."""
+        return cells + self._share(scale) * self.cells(cells.movedim(1, -1)).movedim(-1, 1)
+
+    def _share(self, scale: float) -> float:
+        return (scale - 1) / (self.most - 1)

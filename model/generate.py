@@ -22,7 +22,7 @@ from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
-from model.sketching import draw_sketch
+from model.sketching import SKETCHES, Sketcher, draw_sketch
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend
@@ -30,13 +30,17 @@ from model.transformer import Transformer, attend
 
 @dataclass
 class Model:
-    """Everything a folder of weights holds, ready to use. `version` is a hash of it."""
+    """Everything a folder of weights holds, ready to use. `version` is a hash of it.
+
+    sketcher: where the transformer reads sketches; None draws without.
+    """
 
     config: ModelConfig
     tokenizer: Tokenizer
     transformer: Transformer
     words: WordPieces
     version: str
+    sketcher: Sketcher | None = None
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +75,7 @@ class PatchDecoder:
         self.text_room = 1 + self.config.text_tokens + (PREFIX if self.config.distilled_scale > 1 else 0)
         self.pool = NearbyContextPool(self.config, pages, model.device)
         self._native = choose(step, model.transformer)
+        self._sketches = sketch_decoder(model, step) if self.config.sketch and model.sketcher is not None else None
 
     def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas that is drawn whole, in one order."""
@@ -89,8 +94,7 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
-        A canvas of which nothing is known begins with its sketch, if the model has learned to: drawn at once, in pages
-        of the pool that are free again afterwards.
+        A canvas of which nothing is known begins with its sketch, if the model has learned to: drawn at once.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
@@ -115,9 +119,9 @@ class PatchDecoder:
             tokens=torch.zeros(grid.frames, grid.rows * m, grid.columns * m, dtype=torch.long, device=model.device),
             known=known,
         )
-        if self.config.sketch and known is None:
-            canvas.sketch = draw_sketch(self, canvas, prompt)
-            canvas.cells = model.transformer.read_sketch(canvas.sketch[None])
+        if self._sketches is not None and known is None:
+            canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
+            canvas.cells = model.transformer.read_sketch(canvas.sketch[None], one_pass)
         return canvas
 
     @torch.inference_mode()
@@ -273,10 +277,8 @@ class PatchDecoder:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
         transformer, order = self.model.transformer, canvas.order.name
         place = torch.tensor([canvas.place(patch)], device=self.model.device)
-        beside = None
-        if canvas.sketch_of is not None:
-            beside = transformer.of_sketch(torch.tensor([canvas.sketch_of], device=self.model.device))
-        elif canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
+        beside = canvas.beside
+        if canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
             told = transformer.sketched(canvas.cells, place[:, None], order)[:, 0]
             beside = torch.cat([told, torch.zeros_like(told)])  # so guidance is by the sketch too
         return transformer.conditions(order, place, canvas.prompt, beside)
@@ -300,6 +302,14 @@ class PatchDecoder:
             x, context.orders, lambda n, k, v: (context.keys[n], context.values[n]), context.mask
         )
         return keys, values
+
+
+def sketch_decoder(model: Model, step: str = "auto") -> PatchDecoder:
+    """What draw_sketch() draws with. Raises ValueError where there is no sketcher."""
+    if model.sketcher is None:
+        raise ValueError("these weights have no sketcher")
+    config = replace(model.config, transformer=model.sketcher.config)
+    return PatchDecoder(replace(model, config=config, transformer=model.sketcher), SKETCHES, 2 * SKETCHES, step)
 
 
 @dataclass(frozen=True)

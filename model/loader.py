@@ -1,4 +1,4 @@
-"""A folder of weights -> a model, and back: config.json, words.json and three files of weights.
+"""A folder of weights -> a model, and back: config.json, words.json and three files of weights, four with a sketcher.
 
 The frozen sentence encoder has a file of its own: it is most of the bytes and the same for every training.
 Strict both ways: a missing, extra or misshapen weight is an error that names it.
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.generate import Model
+from model.sketching import Sketcher
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 CONFIG, WORDS = "config.json", "words.json"
 TOKENIZER, TRANSFORMER, SENTENCE = "tokenizer.safetensors", "transformer.safetensors", "sentence.safetensors"
+SKETCHER = "sketcher.safetensors"  # where the transformer reads sketches
 FILES = (CONFIG, TOKENIZER, TRANSFORMER, SENTENCE, WORDS)
 _APART = "text.sentence."  # what of the transformer's state is in SENTENCE
 
@@ -34,28 +36,42 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Model:
     """Read a model, in evaluation mode, float32. Raises WeightsError."""
     digest = hashlib.sha256()
     for name in FILES:
-        if not (folder / name).is_file():
-            raise WeightsError(f"{folder / name} does not exist")
-        digest.update((folder / name).read_bytes())
+        digest.update(_read(folder / name))
     try:
         config = ModelConfig.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except ValueError as error:
         raise WeightsError(f"{folder / CONFIG}: {error}") from error
     tokenizer, transformer = Tokenizer(config.tokenizer), Transformer(config)
-    for part, name in _parts(tokenizer, transformer):
+    sketcher = Sketcher(config) if config.transformer.sketch else None
+    if sketcher is not None:
+        digest.update(_read(folder / SKETCHER))
+    for part, name in _parts(tokenizer, transformer, sketcher):
         _fill(part, folder / name)
         part.to(device).eval().requires_grad_(False)
+    if sketcher is not None:
+        sketcher.text.sentence = transformer.text.sentence
     tokenizer.to(memory_format=torch.channels_last)
     words = WordPieces(folder / WORDS, config.transformer.text_tokens)
-    return Model(config, tokenizer, transformer, words, digest.hexdigest()[:16])
+    return Model(config, tokenizer, transformer, words, digest.hexdigest()[:16], sketcher)
 
 
 def save(
-    folder: Path, config: ModelConfig, tokenizer: Tokenizer, transformer: Transformer, words: Path, half: bool = True
+    folder: Path,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    transformer: Transformer,
+    words: Path,
+    sketcher: Sketcher | None = None,
+    half: bool = True,
 ) -> None:
-    """Write a model; float weights in 16 bits unless `half` is False. words: the word pieces' file, copied."""
+    """Write a model; float weights in 16 bits unless `half` is False. words: the word pieces' file, copied.
+
+    Raises ValueError for a transformer that reads sketches without a sketcher.
+    """
+    if config.transformer.sketch and sketcher is None:
+        raise ValueError("this transformer reads sketches: it needs a sketcher that draws them")
     folder.mkdir(parents=True, exist_ok=True)
-    for part, name in _parts(tokenizer, transformer):
+    for part, name in _parts(tokenizer, transformer, sketcher):
         state = {}
         for key, value in _own_state(part).items():
             small = half and value.dtype == torch.float32
@@ -66,8 +82,15 @@ def save(
         (folder / WORDS).write_bytes(words.read_bytes())
 
 
-def _parts(tokenizer: Tokenizer, transformer: Transformer) -> list[tuple[nn.Module, str]]:
-    return [(tokenizer, TOKENIZER), (transformer, TRANSFORMER), (transformer.text.sentence, SENTENCE)]
+def _parts(tokenizer: Tokenizer, transformer: Transformer, sketcher: Sketcher | None) -> list[tuple[nn.Module, str]]:
+    parts = [(tokenizer, TOKENIZER), (transformer, TRANSFORMER), (transformer.text.sentence, SENTENCE)]
+    return parts if sketcher is None else [*parts, (sketcher, SKETCHER)]
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise WeightsError(f"{file} does not exist")
+    return file.read_bytes()
 
 
 def _own_state(module: nn.Module) -> dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 Patches look no further than their neighbours, so none of them can know whether the one sun that was asked for has risen
 already, nor how high the horizon was forty patches ago. The sketch tells them. It is a patch like any other, of the
-same tokens and drawn by the same transformer from the prompt; it takes no page of the pool, because patches are told of
-it as they are of their place on the canvas. It is squeezed to a square, so it costs the same whatever the canvas.
+same tokens, drawn from the prompt by weights of their own (sketching.py); it takes no page of the pool, because patches
+are told of it as they are of their place on the canvas. It is squeezed to a square, so it costs the same whatever the
+canvas.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
@@ -22,7 +23,6 @@ class SketchReader(nn.Module):
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.own = nn.Linear(2, width)  # to the sketch itself: that it is one, and of how wide a canvas
         self.norm = nn.LayerNorm(width, bias=False)
         self.places = nn.Parameter(torch.randn(side, side, width) * 0.02)
         self.around = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
@@ -30,14 +30,8 @@ class SketchReader(nn.Module):
         self.within = nn.Linear(6, width)  # where in its cell a token is, and how much of it is the token's
         self.up = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        for linear in (self.own, self.out):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-
-    def itself(self, aspect: Tensor) -> Tensor:
-        """aspect [R], canvas width / height -> what all positions of the sketches of such canvases are told [R, D]."""
-        wide = aspect.log2() / 4
-        return GAIN * self.own(torch.stack([wide, wide.square()], -1))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Vectors of a sketch's tokens, row by row [B, M, D] -> its cells in the light of all others [B, D, m, m]."""

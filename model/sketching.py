@@ -5,61 +5,82 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from canvas.grid import Grid
-from canvas.order import ORDERS
-from canvas.plan import compile_plan
-from model.canvas import Canvas
+from model.config import ModelConfig
+from model.sampling import Sampling
+from model.transformer import Transformer
 
 if TYPE_CHECKING:
-    from model.generate import Model, PatchDecoder
+    from model.generate import PatchDecoder
 
 SKETCHES = 4  # drawn for each canvas with a prompt, to choose from
 APART = 0x736B65746368  # sets the noise of sketches apart from that of their canvas
+GAIN = 4.0  # how much faster the canvas's shape is learned than weights that were trained for long before
 
 
-def draw_sketch(decoder: "PatchDecoder", canvas: Canvas, prompt: str | None) -> Tensor:
-    """The tokens [M] of a canvas's sketch, row by row: of several, the one that says most of the prompt."""
-    config, whole = decoder.config, Grid(1, 1, 1, canvas.grid.patch_px)
+class Sketcher(Transformer):
+    """Draws sketches, of the same shape as the transformer that draws patches, and trained apart from it.
+
+    A sketch is a canvas of one patch, and what it is told beside the prompt is how wide the whole canvas is.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        shape = replace(config.transformer, sketch=False, distilled_scale=1.0)
+        super().__init__(replace(config, transformer=shape))
+        self.aspect = nn.Linear(2, shape.width)
+        nn.init.zeros_(self.aspect.weight)
+        nn.init.zeros_(self.aspect.bias)
+
+    def told(self, aspect: Tensor) -> Tensor:
+        """What sketches are told of canvases so many times as wide as high [R]: [R, M, D]."""
+        wide = aspect.log2() / 4
+        told = GAIN * self.aspect(torch.stack([wide, wide.square()], -1))
+        return told[:, None].expand(-1, self.config.tokens_per_patch, -1)
+
+
+def draw_sketch(
+    decoder: "PatchDecoder", key: str, grid: Grid, prompt: str | None, sampling: Sampling, seed: int
+) -> Tensor:
+    """The tokens [M] of a canvas's sketch, row by row: of several, the one that says most of the prompt.
+
+    decoder: of a sketcher, with SKETCHES slots and room in its pool for as many.  key, grid, seed: of the canvas.
+    """
+    sketcher = decoder.model.sketcher
+    assert sketcher is not None
+    whole = Grid(1, 1, 1, grid.patch_px)
     (patch,) = whole
+    beside = sketcher.told(torch.tensor([grid.columns / grid.rows], device=decoder.model.device))
+    order, two_passes = decoder.config.orders[0], replace(sampling, distilled=False)
+    first = decoder.start(key, whole, order, prompt, two_passes, seed ^ APART)
     sketches = [
-        replace(
-            canvas,
-            key=f"{canvas.key} sketch {i}",
-            plan=compile_plan(whole, ORDERS[config.orders[0]], decoder.extent),
-            seed=canvas.seed ^ (APART + i),
-            tokens=canvas.tokens[:1, : config.patch_tokens, : config.patch_tokens].clone(),
-            done=set(),
-            sketch_of=canvas.grid.columns / canvas.grid.rows,
-        )
+        replace(first, key=f"{key} {i}", seed=first.seed + i, tokens=first.tokens.clone(), done=set(), beside=beside)
         for i in range(1 if prompt is None else SKETCHES)
     ]
-    drawn: list[Tensor] = []
-    together = max(1, min(decoder.slots, decoder.pool.free // canvas.branches))
-    while some := sketches[len(drawn) : len(drawn) + together]:
-        drawn += decoder.decode([(sketch, patch) for sketch in some])
-        for sketch in some:
-            decoder.remove(sketch, patch)
-    if prompt is None:
-        return drawn[0]
-    return drawn[int(said(decoder.model, torch.stack(drawn), prompt, sketches[0]).argmax())]
+    drawn = torch.stack(decoder.decode([(sketch, patch) for sketch in sketches]))
+    for sketch in sketches:
+        decoder.remove(sketch, patch)
+    return drawn[0] if prompt is None else drawn[int(said(decoder, drawn, prompt, beside).argmax())]
 
 
-def said(model: "Model", tokens: Tensor, prompt: str, sketch: Canvas) -> Tensor:
-    """How much of a prompt sketches say, tokens [n, M] row by row: log p(sketch | prompt) / p(sketch), [n] nats."""
-    transformer, order, m = model.transformer, sketch.order.name, model.config.transformer.patch_tokens
-    count, device = len(tokens), model.device
-    steps = transformer.scans[order].steps
+def said(decoder: "PatchDecoder", tokens: Tensor, prompt: str, beside: Tensor) -> Tensor:
+    """How much of a prompt sketches say, tokens [n, M] row by row: log p(sketch | prompt) / p(sketch), [n] nats.
+
+    beside [1, M, D]: what they are told of their canvas.
+    """
+    sketcher, words, order = decoder.model.transformer, decoder.model.words, decoder.config.orders[0]
+    m, count, device = decoder.config.patch_tokens, len(tokens), tokens.device
+    steps = sketcher.scans[order].steps
     scanned = tokens[:, steps[:, 0] * m + steps[:, 1]].repeat(2, 1)
-    logits = transformer(
+    logits = sketcher(
         scanned[:, None],
-        model.words([prompt] * count + [None] * count).to(device),
+        words([prompt] * count + [None] * count).to(device),
         order,
         torch.full((1, 1), -1, device=device),
         torch.zeros(1, 3, dtype=torch.long, device=device),
         torch.tensor([0.0, 1.0, 0.0, 1.0], device=device).expand(2 * count, 1, -1),
-        beside=transformer.of_sketch(torch.tensor([sketch.sketch_of] * 2 * count, device=device))[:, None],
+        beside=beside[:, None].expand(2 * count, -1, -1, -1),
     )
     nats = F.cross_entropy(logits.flatten(0, 2), scanned.flatten(), reduction="none").view(2, count, -1).sum(-1)
     return nats[1] - nats[0]

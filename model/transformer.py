@@ -233,7 +233,7 @@ class Transformer(nn.Module):
         """What every position is told beside its token, [R, M + 1, D].
 
         The order, the place of its target in the patch, the patch's place on the canvas, the prompt as a whole, [R, D]
-        of read(), and what a sketch tells each target, beside [R, M, D] in scan order (sketched(), of_sketch()).
+        of read(), and what a sketch tells each target, beside [R, M, D] in scan order (sketched()).
         """
         steps = self.scans[order].steps
         target = self.target[0][steps[:, 0]] + self.target[1][steps[:, 1]]
@@ -243,17 +243,17 @@ class Transformer(nn.Module):
         of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + prompt
         return of_patch[:, None] + target
 
-    def read_sketch(self, tokens: Tensor) -> Tensor:
-        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched()."""
-        return self.sketch(self.embed_tokens(tokens))
+    def read_sketch(self, tokens: Tensor, scale: float = 1.0) -> Tensor:
+        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched().
+
+        scale: as read() has it.
+        """
+        cells = self.sketch(self.embed_tokens(tokens))
+        return self.guidance.sketch(cells, scale) if scale > 1 else cells
 
     def sketched(self, cells: Tensor, place: Tensor, order: str) -> Tensor:
         """What the cells of read_sketch() tell patches at place [B, N, 4]: [B, N, M, D] in scan order."""
         return self.sketch.told(cells, place, self.scans[order].steps)
-
-    def of_sketch(self, aspect: Tensor) -> Tensor:
-        """What the sketches themselves are told, of canvases so many times as wide as high [R]: [R, M, D]."""
-        return self.sketch.itself(aspect)[:, None].expand(-1, self.config.tokens_per_patch, -1)
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

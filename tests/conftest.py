@@ -156,6 +156,7 @@ def model(words_file: Path) -> "Model":
 
     from model.config import PRESETS
     from model.generate import Model
+    from model.sketching import Sketcher
     from model.text import WordPieces
     from model.tokenizer import Tokenizer
     from model.transformer import Transformer
@@ -164,15 +165,18 @@ def model(words_file: Path) -> "Model":
     nano = PRESETS["nano"]
     config = replace(nano, transformer=replace(nano.transformer, distilled_scale=5.0))  # as if taught
     tokenizer, transformer = Tokenizer(config.tokenizer).eval(), Transformer(config).eval()
+    sketcher = Sketcher(config).eval()
     with torch.no_grad():
-        for part in (tokenizer, transformer):
+        for part in (tokenizer, transformer, sketcher):
             for p in part.parameters():
                 p.add_(torch.randn_like(p) * 0.2)  # away from the zeros that residual branches start with
         transformer.text.sentence.table.random_(-100, 100)
         transformer.text.sentence.scales.fill_(0.01)
-    tokenizer.requires_grad_(False)
-    transformer.requires_grad_(False)
-    return Model(config, tokenizer, transformer, WordPieces(words_file, config.transformer.text_tokens), "test")
+    sketcher.text.sentence = transformer.text.sentence
+    for part in (tokenizer, transformer, sketcher):
+        part.requires_grad_(False)
+    words = WordPieces(words_file, config.transformer.text_tokens)
+    return Model(config, tokenizer, transformer, words, "test", sketcher)
 
 
 @pytest.fixture(scope="session")
@@ -181,5 +185,5 @@ def weights(model: "Model", words_file: Path, tmp_path_factory: pytest.TempPathF
     from model.loader import save
 
     folder = tmp_path_factory.mktemp("weights")
-    save(folder, model.config, model.tokenizer, model.transformer, words_file)
+    save(folder, model.config, model.tokenizer, model.transformer, words_file, model.sketcher)
     return folder

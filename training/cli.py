@@ -12,6 +12,7 @@ import typer
 from model.config import PRESETS, ModelConfig
 from model.generate import Model
 from model.loader import WeightsError, load, save
+from model.sketching import Sketcher
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.checkpoint import load_checkpoint
@@ -20,13 +21,16 @@ from training.folders import DataError, FolderData
 from training.guidance import train_guidance
 from training.loop import RunSettings
 from training.plan import plan
+from training.recipe import TransformerRecipe
 from training.sentence import read_sentence_encoder, words_file
+from training.sketcher import train_sketcher
 from training.tokenizer import TokenizerRecipe, train_tokenizer
-from training.transformer import TransformerRecipe, train_transformer, transformer_part
+from training.transformer import part_of, train_transformer
 
 train = typer.Typer(
     no_args_is_help=True,
-    help="Train your own weights: first the tokenizer, then the transformer, then pack both into a folder.\n\n"
+    help="Train your own weights: first the tokenizer, then the transformer and the sketcher, then pack all into a "
+    "folder.\n\n"
     "Each run lives in a folder (checkpoint, curve.png, samples/) and goes on where it stopped with --resume.\n\n"
     "On a GPU products are in bfloat16 and the code is compiled. Several GPUs: torchrun --nproc-per-node 8 -m cli.main "
     "-- train ...",
@@ -201,6 +205,51 @@ def transformer_command(
         )
 
 
+@train.command("sketcher")
+def sketcher_command(
+    run: Run = Path("runs/sketcher"),
+    tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
+    text: Text = SHIPPED,
+    preset: Preset = "tiny",
+    weights: Weights = None,
+    hours: Hours = 1.0,
+    data: Data = "scenes",
+    photos: Photos = None,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    sketches: Annotated[int, typer.Option(min=1, help="Sketches per step and process.")] = (
+        TransformerRecipe.patches_per_step
+    ),
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between sample sheets.")] = 300,
+    steps: Steps = None,
+    resume: Resume = False,
+    shard_mb: PartMb = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    seed: int = 0,
+) -> None:
+    """Train the sketcher: it draws the whole of a canvas in a few tokens, which all its patches then follow.
+
+    Any time after the tokenizer, and beside the transformer. Example: nuwa train sketcher --hours 1 --resume
+    """
+    config = _preset(preset)
+    settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
+    begun = None if weights is None else _begun(weights, config)
+    with _devices(device, threads) as own:
+        pictures, scenes = _pictures(data, photos, TRANSFORMER_SIDE_PX)
+        recipe = replace(TransformerRecipe(), patches_per_step=sketches)
+        train_sketcher(
+            config,
+            _restore(config, tokenizer) if begun is None else begun.tokenizer,
+            *_text(text if weights is None else weights, config),
+            settings,
+            recipe if scenes else replace(recipe, pictures_share=1.0),
+            own,
+            own_seed(seed),
+            None if pictures is None else pictures.split(held_out=False).captioned(),
+            None if begun is None else (begun.sketcher or begun.transformer).state_dict(),
+        )
+
+
 def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
     """The weights to begin with."""
     model = _weights(folder, option)
@@ -255,7 +304,7 @@ def guidance_command(
         own_pictures = None if pictures is None else pictures.split(held_out=False).captioned()
         recipe = replace(TransformerRecipe(), patches_per_step=patches)
         taught = train_guidance(model, settings, recipe, seed=own_seed(seed), pictures=own_pictures)
-    save(out, taught.config, taught.tokenizer, taught.transformer, words_file(weights))
+    save(out, taught.config, taught.tokenizer, taught.transformer, words_file(weights), taught.sketcher)
 
 
 @train.command("plan")
@@ -276,6 +325,9 @@ def pack_command(
     out: Annotated[Path, typer.Option(help="Folder of weights to write, as `nuwa serve` reads it.")],
     tokenizer: Annotated[Path, typer.Option(help="Folder of the tokenizer's run.")] = Path("runs/tokenizer"),
     transformer: Annotated[Path, typer.Option(help="Folder of the transformer's run.")] = Path("runs/transformer"),
+    sketcher: Annotated[
+        Path | None, typer.Option(help="Folder of the sketcher's run. Without it canvases are drawn without sketches.")
+    ] = None,
     text: Text = SHIPPED,
     preset: Preset = "tiny",
     average_with: Annotated[
@@ -285,19 +337,26 @@ def pack_command(
         ),
     ] = None,
 ) -> None:
-    """Pack the averaged weights of two runs into one folder: config.json, 16-bit safetensors, words.json.
+    """Pack the averaged weights of runs into one folder: config.json, 16-bit safetensors, words.json.
 
     With --average-with: between the weights that a run began with and those it ended with often lie better ones than
     both (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
     """
     config = _preset(preset)
+    trained, drawer = part_of(_averaged(transformer, "--transformer"), "transformer"), None
+    if sketcher is None:
+        config = replace(config, transformer=replace(config.transformer, sketch=False))
+        trained = {name: value for name, value in trained.items() if not name.startswith("sketch.")}
+    else:
+        drawer = Sketcher(config)
+        drawer.load_state_dict(part_of(_averaged(sketcher, "--sketcher"), "sketcher"))
     parts = Transformer(config)
-    parts.load_state_dict(transformer_part(_averaged(transformer, "--transformer")))
+    parts.load_state_dict(trained)
     if average_with is not None:
         begun = dict(_begun(average_with, config, "--average-with").transformer.named_parameters())
         with torch.no_grad():
             for name, mine in parts.named_parameters():
                 mine.lerp_(begun.get(name, mine), 0.5)  # sketches may be new
-    save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1])
+    save(out, config, _restore(config, tokenizer), parts, _text(text, config)[1], drawer)
     megabytes = sum(f.stat().st_size for f in out.iterdir()) / 1e6
     typer.echo(f"{out}: {megabytes:.1f} MB")

@@ -27,18 +27,21 @@ from training.evaluation.setting import Setting, held_out_captions
 from training.evaluation.speed import seconds_per_picture
 from training.folders import FolderData
 from training.loop import RunSettings
+from training.recipe import TransformerRecipe
 from training.scaling import read_log
 from training.sentence import read_sentence_encoder, words_file
 from training.tokenizer import TokenizerRecipe, train_tokenizer
-from training.transformer import TransformerRecipe, train_transformer
+from training.transformer import train_transformer
 
 # Without guidance: so early, words say too little to be guided by.
 SAMPLING = Sampling(top_p=0.95)
 
 
 def models(preset: str = "tiny") -> dict[str, ModelConfig]:
-    """The preset, and the same with tokens of twice the side, eight times as many codes and twice the width."""
-    small = PRESETS[preset]
+    """The preset without sketches, and the same with tokens of twice the side, eight times as many codes and twice the
+    width.
+    """
+    small = replace(PRESETS[preset], transformer=replace(PRESETS[preset].transformer, sketch=False))
     tokenizer = replace(small.tokenizer, factor=16, levels=(8, 8, 5, 5, 5))
     transformer = replace(small.transformer, width=2 * small.transformer.width)
     return {"f8": small, "f16": replace(small, name="f16", tokenizer=tokenizer, transformer=transformer)}

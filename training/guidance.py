@@ -14,9 +14,11 @@ from model.sampling import Sampling, guide
 from model.transformer import Transformer
 from training.datasets import HELD_OUT_SEEDS
 from training.loop import RunSettings, Trainer
+from training.losses import CanvasLoss
+from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
 from training.sources import CaptionedCrops, TokenBatch
-from training.transformer import SAMPLE_PROMPTS, CanvasLoss, TransformerRecipe, draw_pictures
+from training.transformer import SAMPLE_PROMPTS, draw_pictures
 
 SCALE_MOST = 5.0  # of guidance that is taught
 HELD_OUT_SCALES = (2.0, 4.0)

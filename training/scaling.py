@@ -24,8 +24,9 @@ from model.loader import load
 from model.transformer import VOCABULARY, Transformer
 from training.device import pick_device
 from training.loop import RunSettings
+from training.recipe import TransformerRecipe
 from training.sentence import read_sentence_encoder, words_file
-from training.transformer import TransformerRecipe, train_transformer
+from training.transformer import train_transformer
 
 Trial = tuple[ModelConfig, TransformerRecipe, float]  # model, recipe, learning rate
 

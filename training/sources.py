@@ -18,8 +18,9 @@ from training.datasets import HELD_OUT_SEEDS, to_float
 from training.scenes import SceneBatch, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
-NEW_SKETCHES = 16  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
+NEW_SKETCHES = 32  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
 WHOLE_PX = 256  # shorter side of a canvas drawn whole for its sketch; half for those that are very wide
+SMALL_PX = 128  # the same for batches of sketches alone, where rendering would take longer than learning
 
 
 @dataclass(frozen=True)
@@ -154,24 +155,21 @@ class TokenSource:
         patches: int = 64,
         reuse: float = 0.0,
         lone: float = 0.0,
-        sketches: float = 0.0,
         pictures: CaptionedCrops | None = None,
         pictures_share: float = 0.0,
     ) -> None:
         self._tokenizer, self._config, self._device = tokenizer, config, device
         self._random = random.Random(seed)
         self._windows, self._patches = windows, patches
-        self._reuse, self._lone, self._sketches_share = reuse, lone, sketches
+        self._reuse, self._lone = reuse, lone
         self._pictures = pictures
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
         self._sketches: deque[tuple[Tensor, Tensor, Attributes | str | None]] = deque(maxlen=50_000)
 
     def next(self) -> TokenBatch:
-        """A batch of about `patches` patches, new, or of earlier pictures: sketches, lone patches or all."""
+        """A batch of about `patches` patches, new, or of earlier pictures: lone patches or all."""
         rng = self._random
-        if len(self._kept) >= 16 and rng.random() < self._sketches_share:
-            return self._sketches_alone()
         stills = [batch for batch in self._kept if batch.frames == 1]
         if len(stills) >= 16 and rng.random() < self._lone:
             return self._lone_patches(stills)
@@ -183,8 +181,6 @@ class TokenSource:
         seed = rng.randrange(HELD_OUT_SEEDS)
         batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
         self._kept.append(batch)
-        if batch.sketches is not None:
-            self._keep_sketches(batch.sketches, batch.shows)
         return batch
 
     def _lone_patches(self, stills: Sequence[TokenBatch]) -> TokenBatch:
@@ -205,28 +201,32 @@ class TokenSource:
         of_each = Sketches(torch.stack(sketches), torch.stack(aspects))
         return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows, sketches=of_each)
 
-    def _sketches_alone(self) -> TokenBatch:
-        """Whole pictures, each with its caption, at the price of one patch: sketches of new scenes and earlier ones.
-
-        Batches of patches are few enough that their sketches alone would soon be known by heart.
+    def sketches(self) -> TokenBatch:
+        """Whole pictures, each with its caption, at the price of one patch: sketches, `patches` of them, of as many new
+        pictures as a step has time for and of earlier ones.
         """
-        rng, new = self._random, 0
-        if rng.random() >= self._pictures_share:
-            window = rng.choices(self._windows, [w.share for w in self._windows])[0]
-            height, width = window.canvas_rows, window.canvas_columns
-            squares = min(height, width) / max(height, width)
-            new = min(max(1, round(NEW_SKETCHES * squares)), self._patches)
+        rng, window = self._random, self._random.choices(self._windows, [w.share for w in self._windows])[0]
+        height, width = window.canvas_rows, window.canvas_columns
+        new = max(1, round(min(NEW_SKETCHES, self._patches) * min(height, width) / max(height, width)))
+        shows: Sequence[Attributes | str | None]
+        if rng.random() < self._pictures_share:
+            drawn, shows = self._sketches_of_pictures(new)
+        else:
             scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
-            wholes = self._whole(scenes, height, width, rng.uniform(0, 60))
-            self._keep_sketches(self._sketch(wholes, [width / height] * new), scenes.attributes)
+            wholes = self._whole(scenes, height, width, rng.uniform(0, 60), SMALL_PX)
+            drawn, shows = self._sketch(wholes, [width / height] * new), scenes.attributes
+        self._sketches.extend(zip(drawn.tokens, drawn.aspects, shows, strict=True))
         kept = list(self._sketches)
         chosen = kept[len(kept) - new :] + rng.choices(kept, k=self._patches - new)
         tokens, aspects, shows = zip(*chosen, strict=True)
         return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
 
-    def _keep_sketches(self, sketches: Sketches, shows: Sequence[Attributes | str | None]) -> None:
-        """For later batches of such."""
-        self._sketches.extend(zip(sketches.tokens, sketches.aspects, shows, strict=True))
+    def _sketches_of_pictures(self, count: int) -> tuple[Sketches, list[str | None]]:
+        """Of one's own pictures, with what they show."""
+        assert self._pictures is not None
+        px, rng = self._config.patch_px, self._random
+        crops = [self._pictures.random_crop(rng, px, px) for _ in range(count)]
+        return self._squeezed([crop[3] for crop in crops]), [_photographed(crop[2], rng) for crop in crops]
 
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""
@@ -272,15 +272,13 @@ class TokenSource:
         ]
         tokens = self._encode(to_float(torch.stack([crop[0] for crop in crops]).to(self._device)))
         place = torch.stack([_places(window, *crop[1]) for crop in crops]).to(self._device)
-        words = [None if crop[2] is None else photographed(crop[2], rng.randrange(2**31)) for crop in crops]
-        wholes = [crop[3] for crop in crops]
-        squeezed = torch.cat([self._squeeze(to_float(whole[None].to(self._device))) for whole in wholes])
-        sketches = self._sketch(squeezed, [whole.shape[2] / whole.shape[1] for whole in wholes])
+        words = [_photographed(crop[2], rng) for crop in crops]
+        sketches = self._squeezed([crop[3] for crop in crops])
         return TokenBatch(tokens[:, None], window.rows, window.columns, place, words, sketches=sketches)
 
-    def _whole(self, scenes: SceneBatch, height: int, width: int, time_s: float) -> Tensor:
-        """Canvases of this size, drawn whole and small."""
-        scale = (WHOLE_PX if width < 8 * height else WHOLE_PX // 2) / min(height, width)
+    def _whole(self, scenes: SceneBatch, height: int, width: int, time_s: float, side_px: int = WHOLE_PX) -> Tensor:
+        """Canvases of this shape, drawn whole and small: so many pixels along the shorter side."""
+        scale = (side_px if width < 8 * height else side_px // 2) / min(height, width)
         return render(scenes, (round(height * scale), round(width * scale)), time=time_s)
 
     def _squeeze(self, wholes: Tensor) -> Tensor:
@@ -290,6 +288,11 @@ class TokenSource:
     def _sketch(self, wholes: Tensor, aspects: Sequence[float]) -> Sketches:
         """The sketches of whole pictures [B, 3, H, W]."""
         return Sketches(self._encode(self._squeeze(wholes)), torch.tensor(aspects, device=self._device))
+
+    def _squeezed(self, wholes: Sequence[Tensor]) -> Sketches:
+        """The sketches of one's own pictures, uint8 [3, H, W] of any sizes."""
+        squeezed = torch.cat([self._squeeze(to_float(whole[None].to(self._device))) for whole in wholes])
+        return self._sketch(squeezed, [whole.shape[2] / whole.shape[1] for whole in wholes])
 
     def _count(self, window: Window) -> int:
         return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
@@ -305,6 +308,10 @@ def sketch_batch(sketches: Sketches, shows: Sequence[Attributes | str | None]) -
     """Sketches as pictures of one patch, which is all of them."""
     whole = torch.tensor([0.0, 1.0, 0.0, 1.0], device=sketches.tokens.device).expand(len(shows), 1, -1)
     return TokenBatch(sketches.tokens[:, None], 1, 1, whole, shows, aspects=sketches.aspects)
+
+
+def _photographed(text: str | None, rng: random.Random) -> str | None:
+    return None if text is None else photographed(text, rng.randrange(2**31))
 
 
 def _places(window: Window, top: float, bottom: float, left: float, right: float) -> Tensor:

@@ -12,7 +12,7 @@ from model.generate import Model, PatchDecoder, continue_canvas, generate
 from model.pixels import final_pixels, first_pixels
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
-from training.transformer import nearby_table, scan_patches
+from training.losses import nearby_table, scan_patches
 
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=0.95, cfg_scale=2.0)
 PROMPT = "snowy mountains at sunset lake"

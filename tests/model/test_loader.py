@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from canvas.grid import Grid
 from model.generate import Model, PatchDecoder, generate
-from model.loader import FILES, WeightsError, load, save
+from model.loader import FILES, SKETCHER, WeightsError, load, save
 from model.sampling import Sampling
 
 
 @pytest.fixture
 def folder(model: Model, words_file: Path, tmp_path: Path) -> Path:
-    save(tmp_path / "weights", model.config, model.tokenizer, model.transformer, words_file, half=False)
+    parts = (model.tokenizer, model.transformer, words_file, model.sketcher)
+    save(tmp_path / "weights", model.config, *parts, half=False)
     return tmp_path / "weights"
 
 
@@ -41,7 +42,7 @@ def test_a_loaded_model_draws_the_same_patches(model: Model, folder: Path) -> No
 
 
 def test_half_precision_on_disk_is_read_as_float32(model: Model, words_file: Path, tmp_path: Path) -> None:
-    save(tmp_path, model.config, model.tokenizer, model.transformer, words_file)
+    save(tmp_path, model.config, model.tokenizer, model.transformer, words_file, model.sketcher)
     assert load(tmp_path).transformer.token.dtype == torch.float32
 
 
@@ -71,7 +72,7 @@ def test_a_wrong_weight_is_an_error_naming_it(
         load(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, SKETCHER])
 def test_a_missing_file_is_an_error_naming_it(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(WeightsError, match=name):
@@ -83,6 +84,13 @@ def test_a_truncated_file_is_an_error_naming_the_folder(folder: Path) -> None:
     (folder / "transformer.safetensors").write_bytes(data[:1000])
     with pytest.raises(WeightsError, match=str(folder)):
         load(folder)
+
+
+def test_a_transformer_that_reads_sketches_is_not_saved_without_what_draws_them(
+    model: Model, words_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="sketcher"):
+        save(tmp_path, model.config, model.tokenizer, model.transformer, words_file)
 
 
 def test_an_unknown_or_missing_key_of_the_configuration_is_an_error_naming_it(folder: Path) -> None:

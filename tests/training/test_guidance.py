@@ -12,8 +12,9 @@ from model.loader import load
 from training.cli import guidance_command
 from training.guidance import SCALE_MOST, apart, train_guidance
 from training.loop import RunSettings
+from training.losses import CanvasLoss
+from training.recipe import TransformerRecipe
 from training.sources import TokenSource, Window
-from training.transformer import CanvasLoss, TransformerRecipe
 
 WINDOW = Window(1.0, 2, 2, 2, 2)
 RECIPE = TransformerRecipe(windows=(WINDOW,), patches_per_step=16)

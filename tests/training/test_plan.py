@@ -12,8 +12,8 @@ from canvas.grid import Extent, Grid
 from model.config import PRESETS, ModelConfig
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from training.losses import nearby_table
 from training.plan import estimate, plan
-from training.transformer import nearby_table
 
 
 def config_of(name: str, **changes: object) -> ModelConfig:

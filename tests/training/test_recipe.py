@@ -13,10 +13,12 @@ from model.text import TextEncoder, WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings, Trainer
+from training.losses import CanvasLoss
 from training.optimizer import Muon, build_optimizers, orthogonalise
+from training.recipe import TransformerRecipe
 from training.sources import TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
-from training.transformer import CanvasLoss, TransformerRecipe, train_transformer
+from training.transformer import train_transformer
 
 CPU = torch.device("cpu")
 NANO = PRESETS["nano"]

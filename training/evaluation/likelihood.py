@@ -7,8 +7,8 @@ from training.captions import true_and_false, untrue
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.rows import Row
 from training.evaluation.setting import Setting
+from training.losses import CanvasLoss
 from training.sources import TokenBatch, TokenSource, Window
-from training.transformer import CanvasLoss
 
 WINDOW = Window(1.0, 4, 4, 4, 4)  # of 256x256 pixels where a patch has 64
 TOGETHER = 4  # scenes a batch

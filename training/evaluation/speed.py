@@ -14,8 +14,8 @@ from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.pictures import SERVED
 from training.evaluation.rows import Part, Row
 from training.evaluation.setting import Setting
+from training.losses import CanvasLoss
 from training.sources import TokenSource, Window
-from training.transformer import CanvasLoss
 
 BATCHES, PATCHES = 4, 64  # of the losses
 

@@ -22,9 +22,10 @@ from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS
 from training.evaluation.prompts import EvaluationPrompt, evaluation_prompts
 from training.evaluation.scores import AttributeScores, attribute_scores
+from training.losses import AttributeProbe
 from training.optimizer import build_optimizers
+from training.recipe import TransformerRecipe
 from training.sentence import read_sentence_encoder, words_file
-from training.transformer import AttributeProbe, TransformerRecipe
 
 LR = 2e-3
 DECAY_FROM = 0.6  # share of the steps after which the learning rate falls linearly to zero

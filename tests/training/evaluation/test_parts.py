@@ -13,8 +13,8 @@ from training.evaluation.frechet import CANVASES, blocks, distance_rows, diversi
 from training.evaluation.panoramas import disagreement, drift_row, drifts, horizon, palette_distance
 from training.evaluation.prompts import EvaluationPrompt, evaluation_prompts, scenes_for
 from training.evaluation.setting import Setting, held_out_captions
+from training.losses import CanvasLoss
 from training.sources import TokenBatch
-from training.transformer import CanvasLoss
 
 
 class PaintedGallery:

@@ -9,8 +9,8 @@ from training.attributes import Attributes
 from training.evaluation import text_towers
 from training.evaluation.prompts import EvaluationPrompt
 from training.evaluation.text_towers import TINY, Tower
+from training.recipe import TransformerRecipe
 from training.sentence import read_sentence_encoder
-from training.transformer import TransformerRecipe
 
 CONFIG = PRESETS["tiny"].transformer
 WORDS = WordPieces(TINY / "words.json", CONFIG.text_tokens)
