@@ -34,6 +34,7 @@ class Canvas:
     known: KnownPixels | None = None
     sketch: Tensor | None = None  # [M] int64, row by row; None where there is none
     cells: Tensor | None = None  # [1, D, m, m]: of its sketch, as patches are told of it
+    one_pass: float = 1.0  # guidance in one pass by this sketch
     beside: Tensor | None = None  # [1, M, D], told to all patches: of which canvas this is a sketch
     phase: int = 0  # of the plan, counted from 0
     done: set[Patch] = field(default_factory=set)

@@ -37,8 +37,8 @@ class DistilledGuidance(nn.Module):
         self.prefix = nn.Parameter(torch.randn(config.depth, PREFIX, config.width) * 0.02)
         maps = [self.prompt, *self.words]
         if config.sketch:
-            self.cells = nn.Linear(config.width, config.width, bias=False)
-            maps.append(self.cells)
+            self.sketch = nn.Linear(config.width, config.width, bias=False)
+            maps.append(self.sketch)
         for linear in maps:
             nn.init.zeros_(linear.weight)
 
@@ -56,9 +56,9 @@ class DistilledGuidance(nn.Module):
             prompt + share * (self.always + self.prompt(words[:, 0])),
         )
 
-    def sketch(self, cells: Tensor, scale: float) -> Tensor:
-        """Cells [B, D, m, m] of sketches: with the guidance of this scale in them."""
-        return cells + self._share(scale) * self.cells(cells.movedim(1, -1)).movedim(-1, 1)
+    def sketched(self, told: Tensor, scale: float) -> Tensor:
+        """What a sketch tells [..., D], with the guidance of this scale in it."""
+        return told + self._share(scale) * self.sketch(told)
 
     def _share(self, scale: float) -> float:
         return (scale - 1) / (self.most - 1)

@@ -75,7 +75,9 @@ class PatchDecoder:
         self.text_room = 1 + self.config.text_tokens + (PREFIX if self.config.distilled_scale > 1 else 0)
         self.pool = NearbyContextPool(self.config, pages, model.device)
         self._native = choose(step, model.transformer)
-        self._sketches = sketch_decoder(model, step) if self.config.sketch and model.sketcher is not None else None
+        self._sketches: PatchDecoder | None = None
+        if self.config.sketch and model.sketcher is not None:
+            self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
 
     def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas that is drawn whole, in one order."""
@@ -121,7 +123,7 @@ class PatchDecoder:
         )
         if self._sketches is not None and known is None:
             canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
-            canvas.cells = model.transformer.read_sketch(canvas.sketch[None], one_pass)
+            canvas.cells, canvas.one_pass = model.transformer.read_sketch(canvas.sketch[None]), one_pass
         return canvas
 
     @torch.inference_mode()
@@ -279,7 +281,7 @@ class PatchDecoder:
         place = torch.tensor([canvas.place(patch)], device=self.model.device)
         beside = canvas.beside
         if canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
-            told = transformer.sketched(canvas.cells, place[:, None], order)[:, 0]
+            told = transformer.sketched(canvas.cells, place[:, None], order, canvas.one_pass)[:, 0]
             beside = torch.cat([told, torch.zeros_like(told)])  # so guidance is by the sketch too
         return transformer.conditions(order, place, canvas.prompt, beside)
 

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canvas.grid import Grid
+from canvas.order import ORDERS
+from canvas.plan import compile_plan
 from model.config import ModelConfig
 from model.sampling import Sampling
 from model.transformer import Transformer
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from model.generate import PatchDecoder
 
 SKETCHES = 4  # drawn for each canvas with a prompt, to choose from
-APART = 0x736B65746368  # sets the noise of sketches apart from that of their canvas
 GAIN = 4.0  # how much faster the canvas's shape is learned than weights that were trained for long before
 
 
@@ -52,16 +54,21 @@ def draw_sketch(
     whole = Grid(1, 1, 1, grid.patch_px)
     (patch,) = whole
     beside = sketcher.told(torch.tensor([grid.columns / grid.rows], device=decoder.model.device))
-    order, two_passes = decoder.config.orders[0], replace(sampling, distilled=False)
-    first = decoder.start(key, whole, order, prompt, two_passes, seed ^ APART)
+    plan = compile_plan(whole, ORDERS[decoder.config.orders[0]], decoder.extent)
+    first = decoder.start_plan(key, plan, prompt, replace(sampling, distilled=False), seed)
     sketches = [
-        replace(first, key=f"{key} {i}", seed=first.seed + i, tokens=first.tokens.clone(), done=set(), beside=beside)
+        replace(first, key=f"{key} {i}", seed=own_seed(seed, i), tokens=first.tokens.clone(), done=set(), beside=beside)
         for i in range(1 if prompt is None else SKETCHES)
     ]
     drawn = torch.stack(decoder.decode([(sketch, patch) for sketch in sketches]))
     for sketch in sketches:
         decoder.remove(sketch, patch)
     return drawn[0] if prompt is None else drawn[int(said(decoder, drawn, prompt, beside).argmax())]
+
+
+def own_seed(seed: int, number: int) -> int:
+    """Of a sketch of a canvas: noise that no other sketch has, nor the canvas itself, nor one of the next seed."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
 
 
 def said(decoder: "PatchDecoder", tokens: Tensor, prompt: str, beside: Tensor) -> Tensor:

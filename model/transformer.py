@@ -243,17 +243,17 @@ class Transformer(nn.Module):
         of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + prompt
         return of_patch[:, None] + target
 
-    def read_sketch(self, tokens: Tensor, scale: float = 1.0) -> Tensor:
-        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched().
+    def read_sketch(self, tokens: Tensor) -> Tensor:
+        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched()."""
+        return self.sketch(self.embed_tokens(tokens))
+
+    def sketched(self, cells: Tensor, place: Tensor, order: str, scale: float = 1.0) -> Tensor:
+        """What the cells of read_sketch() tell patches at place [B, N, 4]: [B, N, M, D] in scan order.
 
         scale: as read() has it.
         """
-        cells = self.sketch(self.embed_tokens(tokens))
-        return self.guidance.sketch(cells, scale) if scale > 1 else cells
-
-    def sketched(self, cells: Tensor, place: Tensor, order: str) -> Tensor:
-        """What the cells of read_sketch() tell patches at place [B, N, 4]: [B, N, M, D] in scan order."""
-        return self.sketch.told(cells, place, self.scans[order].steps)
+        told = self.sketch.told(cells, place, self.scans[order].steps)
+        return self.guidance.sketched(told, scale) if scale > 1 else told
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

@@ -154,9 +154,9 @@ class CanvasLoss:
             return self.transformer.told(batch.aspects)[:, None]
         if batch.sketches is None or not self.transformer.config.sketch:
             return None
-        cells = self.transformer.read_sketch(batch.sketches.tokens.flatten(1), scale)
+        cells = self.transformer.read_sketch(batch.sketches.tokens.flatten(1))
         of_first_frame = (corners[:, 0] == 0)[:, None, None]
-        return self.transformer.sketched(cells, batch.place, order) * of_first_frame
+        return self.transformer.sketched(cells, batch.place, order, scale) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float

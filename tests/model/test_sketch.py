@@ -8,10 +8,10 @@ import torch
 from canvas.grid import Grid, Patch
 from canvas.order import ORDERS
 from model.canvas import Canvas
-from model.generate import Model, PatchDecoder, continue_canvas
+from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
 from model.sketch import SketchReader
-from model.sketching import said
+from model.sketching import Sketcher, said
 from model.transformer import Transformer
 
 SAMPLING = Sampling(cfg_scale=2.0)
@@ -28,7 +28,7 @@ def test_a_reader_that_has_learned_nothing_tells_nothing(model: Model) -> None:
     cells = reader(torch.randn(2, 16, 32))
     steps = torch.tensor(ORDERS["zeta"].token_scan(4))
     assert not reader.told(cells, torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2), steps).any()
-    assert not reader.itself(torch.tensor([2.0])).any()
+    assert not Sketcher(model.config).told(torch.tensor([2.0])).any()
 
 
 def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -> None:
@@ -57,14 +57,14 @@ def test_nothing_is_told_to_patches_of_unknown_place(model: Model) -> None:
 def test_weights_that_know_no_sketch_draw_without(model: Model) -> None:
     plain = replace(model.config, transformer=replace(model.config.transformer, sketch=False))
     transformer = Transformer(plain).eval()
-    state = {k: v for k, v in model.transformer.state_dict().items() if not k.startswith("sketch.")}
-    transformer.load_state_dict(state)
+    wanted = transformer.state_dict()
+    transformer.load_state_dict({k: v for k, v in model.transformer.state_dict().items() if k in wanted})
     bare = replace(model, config=plain, transformer=transformer)
     canvas = start(PatchDecoder(bare), bare)
     assert canvas.cells is None
 
 
-def test_a_sketch_hangs_on_its_job_alone_and_its_pages_are_free_afterwards(model: Model) -> None:
+def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> None:
     decoder = PatchDecoder(model)
     alone = start(decoder, model)
     assert len(decoder.pool) == 0
@@ -103,13 +103,12 @@ def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:
 
 
 def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(model: Model) -> None:
-    decoder = PatchDecoder(model)
-    canvas = start(decoder, model)
-    sketch = replace(canvas, sketch_of=1.5)
+    decoder, canvas = sketch_decoder(model), start(PatchDecoder(model), model)
     assert canvas.sketch is not None
     others = torch.randint(model.config.tokenizer.codebook_size, (50, len(canvas.sketch)))
     with torch.inference_mode():
-        all_said = said(model, torch.cat([canvas.sketch[None], others]), PROMPT, sketch)
-        of_itself = said(model, canvas.sketch[None], PROMPT, sketch)
+        beside = model.sketcher.told(torch.tensor([1.5]))
+        all_said = said(decoder, torch.cat([canvas.sketch[None], others]), PROMPT, beside)
+        of_itself = said(decoder, canvas.sketch[None], PROMPT, beside)
     assert torch.allclose(all_said[:1], of_itself, atol=1e-3)
     assert all_said[0] > all_said[1:].mean() + all_said[1:].std()

@@ -149,24 +149,27 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
     assert torch.allclose(torch.nn.functional.adaptive_avg_pool2d(small, 2), quarters, atol=1e-3)
 
 
-def test_batches_of_sketches_are_whole_pictures_with_their_captions(tokenizer: Tokenizer) -> None:
-    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=24, sketches=1.0)
-    first = [made.next() for _ in range(16)]
-    batch = made.next()
+def test_batches_of_sketches_are_whole_pictures_with_their_captions(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "NEW_SKETCHES", 16)
+    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=24)
+    first, batch = made.sketches(), made.sketches()
     assert batch.aspects is not None
     assert batch.aspects.tolist() == [1.0] * 24
     assert batch.place[:, 0].tolist() == [[0.0, 1.0, 0.0, 1.0]] * 24
-    known = {(b.sketches.tokens[i].numpy().tobytes(), s) for b in first if b.sketches for i, s in enumerate(b.shows)}
-    given = [(t.numpy().tobytes(), s) for t, s in zip(batch.tokens[:, 0], batch.shows, strict=True)]
-    new, earlier = given[: sources.NEW_SKETCHES], given[sources.NEW_SKETCHES :]
-    assert not set(new) & known, "few pictures seen again and again would be known by heart"
-    assert set(earlier) <= known | set(new)
+    known, given = (
+        [(t.numpy().tobytes(), s) for t, s in zip(b.tokens[:, 0], b.shows, strict=True)] for b in (first, batch)
+    )
+    new, earlier = given[:16], given[16:]
+    assert not set(new) & set(known), "few pictures seen again and again would be known by heart"
+    assert set(earlier) <= set(known) | set(new)
 
 
 def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(tokenizer: Tokenizer) -> None:
     window = Window(1.0, 2, 2, 2, 2)
-    made = source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4, sketches=1.0)
-    batches = [made.next() for _ in range(20)]
+    made = source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4)
+    batches = [made.sketches() for _ in range(3)]
     assert batches[-1].aspects is not None
     assert batches[-1].aspects.tolist() == [0.5] * 4
     assert all("lake" in (text or "") for batch in batches for text in batch.prompts(0))

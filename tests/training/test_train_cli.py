@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from model.config import PRESETS
 from model.loader import load, save
+from model.sketching import Sketcher
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 from training.checkpoint import load_checkpoint
@@ -37,24 +38,27 @@ def text(tmp_path: Path) -> Path:
     """Nano weights with a sentence encoder, and the shipped word pieces."""
     transformer = Transformer(NANO)
     transformer.text.sentence.table.random_(-100, 100)
-    save(tmp_path / "text", NANO, Tokenizer(NANO.tokenizer), transformer, SHIPPED / "words.json")
+    save(tmp_path / "text", NANO, Tokenizer(NANO.tokenizer), transformer, SHIPPED / "words.json", Sketcher(NANO))
     return tmp_path / "text"
 
 
 def test_a_folder_of_pictures_becomes_a_folder_of_weights(pictures: Path, text: Path, tmp_path: Path) -> None:
     common = ("--preset", "nano", "--steps", 2, "--device", "cpu", "--data", pictures)
-    tokenizer, transformer, out = tmp_path / "tok", tmp_path / "tr", tmp_path / "weights"
+    tokenizer, transformer, sketcher, out = (tmp_path / name for name in ("tok", "tr", "sk", "weights"))
     runs = (
         nuwa_train("tokenizer", "--run", tokenizer, "--batch", 2, "--shard-mb", 0.1, *common),
         nuwa_train(
             "transformer", "--run", transformer, "--tokenizer", tokenizer, "--text", text, "--patches", 4, *common
         ),
         nuwa_train(
-            "pack", "--tokenizer", tokenizer, "--transformer", transformer, "--text", text, "--preset", "nano",
-            "--out", out,
+            "sketcher", "--run", sketcher, "--tokenizer", tokenizer, "--text", text, "--sketches", 4, *common
+        ),
+        nuwa_train(
+            "pack", "--tokenizer", tokenizer, "--transformer", transformer, "--sketcher", sketcher, "--text", text,
+            "--preset", "nano", "--out", out,
         ),
     )  # fmt: skip
-    assert [result.exit_code for result in runs] == [0, 0, 0], [result.output for result in runs]
+    assert [result.exit_code for result in runs] == [0, 0, 0, 0], [result.output for result in runs]
     assert len(list(tokenizer.glob("last.pt.*"))) > 1
     figures = (tokenizer / "log.csv").read_text().splitlines()[0].split(",")
     assert "photo_psnr" in figures
@@ -79,7 +83,7 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
 
     pack = ("pack", "--tokenizer", tmp_path / "tok", "--transformer", tmp_path / "tr", "--text", text)
     other = tmp_path / "other"
-    save(other, NANO, Tokenizer(NANO.tokenizer), Transformer(NANO), SHIPPED / "words.json")
+    save(other, NANO, Tokenizer(NANO.tokenizer), Transformer(NANO), SHIPPED / "words.json", Sketcher(NANO))
     for folder, further_options in (("own", ()), ("mean", ("--average-with", other))):
         packed = nuwa_train(*pack, "--preset", "nano", "--out", tmp_path / folder, *further_options)
         assert packed.exit_code == 0, packed.output
