@@ -42,7 +42,9 @@ format: .venv/.dev-ready ## put the code into the project's format
 train-smoke: .venv/.dev-ready ## train all parts for a few steps, pack them and draw a picture: the recipe runs (two minutes)
 	$(BIN)/nuwa train tokenizer --run runs/smoke/tokenizer --steps 15
 	$(BIN)/nuwa train transformer --run runs/smoke/transformer --tokenizer runs/smoke/tokenizer --steps 8 --patches 32
-	$(BIN)/nuwa train pack --tokenizer runs/smoke/tokenizer --transformer runs/smoke/transformer --out runs/smoke/weights
+	$(BIN)/nuwa train sketcher --run runs/smoke/sketcher --tokenizer runs/smoke/tokenizer --steps 4 --sketches 16
+	$(BIN)/nuwa train pack --tokenizer runs/smoke/tokenizer --transformer runs/smoke/transformer --sketcher runs/smoke/sketcher \
+		--out runs/smoke/weights
 	$(BIN)/nuwa train guidance --run runs/smoke/guidance --weights runs/smoke/weights --out runs/smoke/taught --steps 3 --patches 32
 	$(BIN)/nuwa generate 'a lake at dawn' --distilled --weights runs/smoke/taught --width 256 --height 256 -o runs/smoke/picture.png
 

@@ -11,7 +11,7 @@ from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
 from model.sketch import SketchReader
-from model.sketching import Sketcher, said
+from model.sketching import SKETCHES, Sketcher, own_seed, said
 from model.transformer import Transformer
 
 SAMPLING = Sampling(cfg_scale=2.0)
@@ -80,6 +80,12 @@ def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> Non
         assert not torch.equal(alone.cells, different.cells)
 
 
+def test_seeds_in_a_row_have_no_sketch_in_common() -> None:
+    seeds = [own_seed(seed, i) for seed in range(50) for i in range(SKETCHES)]
+    assert len(set(seeds)) == len(seeds)
+    assert not set(seeds) & set(range(50))
+
+
 @pytest.mark.parametrize("step", ["auto", "torch"])
 def test_every_patch_of_a_still_and_the_first_frame_of_a_film_are_told(model: Model, step: str) -> None:
     decoder = PatchDecoder(model, step=step)
@@ -89,6 +95,28 @@ def test_every_patch_of_a_still_and_the_first_frame_of_a_film_are_told(model: Mo
         without = decoder._conditions(replace(film, cells=None), patch)
         assert torch.equal(with_sketch[0], without[0]) == (patch.frame == 1)
         assert torch.equal(with_sketch[1], without[1]), "guidance compares with no prompt and no sketch"
+
+
+def test_a_sketch_is_of_its_canvass_shape(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    wide, high = (
+        decoder.start("job", Grid(1, rows, columns, model.config.patch_px), "zeta", PROMPT, SAMPLING, 3)
+        for rows, columns in ((1, 8), (8, 1))
+    )
+    assert not torch.equal(wide.sketch, high.sketch)
+
+
+def test_one_pass_is_guided_by_the_sketch_too(model: Model) -> None:
+    decoder = PatchDecoder(model)
+    canvas = decoder.start(
+        "job", Grid(1, 1, 2, model.config.patch_px), "zeta", PROMPT, replace(SAMPLING, distilled=True), 0
+    )
+    patch = Patch(0, 0, 0)
+    told, plain, bare = (
+        decoder._conditions(c, patch)[0] for c in (canvas, replace(canvas, one_pass=1.0), replace(canvas, cells=None))
+    )
+    share = (SAMPLING.cfg_scale - 1) / (model.config.transformer.distilled_scale - 1)
+    assert torch.allclose(told - plain, share * model.transformer.guidance.sketch(plain - bare), atol=1e-4)
 
 
 def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:

@@ -1,5 +1,6 @@
 """The train loops learn, stop on time, and go on where they stopped."""
 
+import csv
 import math
 import random
 from dataclasses import replace
@@ -13,9 +14,10 @@ from model.text import TextEncoder, WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings, Trainer
-from training.losses import CanvasLoss
+from training.losses import CanvasLoss, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
 from training.recipe import TransformerRecipe
+from training.sketcher import train_sketcher
 from training.sources import TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
 from training.transformer import train_transformer
@@ -97,6 +99,19 @@ def test_both_schedules_lower_the_loss_of_the_transformer(tmp_path: Path, words_
     assert (tmp_path / "run" / "samples").exists()
 
 
+def test_the_sketcher_learns_sketches_and_what_their_captions_mean(tmp_path: Path) -> None:
+    recipe = TransformerRecipe(windows=(Window(1.0, 2, 2, 2, 4),), patches_per_step=16, contrast=0.5)
+    words_file = SHIPPED / "words.json"
+    sentence = TextEncoder(NANO.transformer, VOCABULARY).sentence.state_dict()
+    run = settings(tmp_path / "run", 30, ema=0.5, lr=5e-3)
+    sketcher = train_sketcher(NANO, Tokenizer(NANO.tokenizer), sentence, words_file, run, recipe, CPU)
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines()))
+    assert float(rows[-1]["held_out"]) < 6.5
+    assert float(rows[-1]["held_out_contrast"]) > 0
+    assert sketcher.aspect.weight.any(), "how wide a canvas is was learned from"
+    assert list((tmp_path / "run" / "samples").glob("*.png"))
+
+
 def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     torch.manual_seed(0)
     config = replace(NANO, transformer=replace(NANO.transformer, text_tokens=32))  # whole captions
@@ -117,6 +132,18 @@ def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     assert told[0] == pytest.approx(math.log(2) / 4, rel=0.1), "a coin's toss for a picture, by its four patches"
     assert told[-1] < 0.7 * told[0]
     assert float(nats.detach()) == pytest.approx(float(loss(batch, "zeta", batch.prompts(7)).mean().detach()), rel=0.3)
+
+
+def test_half_of_the_sketches_are_roughened_to_codes_nearby() -> None:
+    torch.manual_seed(0)
+    quantizer = Tokenizer(NANO.tokenizer).quantizer
+    tokens = torch.randint(1000, (400, 4, 4))
+    rough = roughened(tokens, quantizer, 1.5)
+    changed = (rough != tokens).flatten(1).any(1).float().mean()
+    assert 0.3 < changed < 0.5, "those with hardly any noise keep their tokens"
+    steps = (quantizer.to_codes(rough) - quantizer.to_codes(tokens)).abs() * (quantizer.levels - 1) / 2
+    assert 0 < steps.mean() < 0.5
+    assert torch.equal(roughened(tokens, quantizer, 0.0), tokens)
 
 
 def test_psnr_of_a_known_error() -> None:
