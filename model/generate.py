@@ -25,7 +25,7 @@ from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.sketching import SKETCHES, Sketcher, draw_sketch
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
-from model.transformer import Transformer, attend
+from model.transformer import Transformer, attend, in_64_bits
 
 
 @dataclass
@@ -75,6 +75,7 @@ class PatchDecoder:
         self.text_room = 1 + self.config.text_tokens + (PREFIX if self.config.distilled_scale > 1 else 0)
         self.pool = NearbyContextPool(self.config, pages, model.device)
         self._native = choose(step, model.transformer)
+        self.reader = model.transformer if self._native is None else in_64_bits(model.transformer)
         self._sketches: PatchDecoder | None = None
         if self.config.sketch and model.sketcher is not None:
             self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
@@ -102,9 +103,9 @@ class PatchDecoder:
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
         one_pass = scale if sampling.distilled else 1.0
         model, m, grid = self.model, self.config.patch_tokens, plan.grid
-        told = model.transformer.read(model.words([prompt, None]).to(model.device), one_pass)
-        pairs = [layer.text_memory(w) for layer, w in zip(model.transformer.layers, told.words, strict=True)]
-        keys, values = torch.stack([k for k, _ in pairs]), torch.stack([v for _, v in pairs])
+        told = self.reader.read(model.words([prompt, None]).to(model.device), one_pass)
+        pairs = [layer.text_memory(w) for layer, w in zip(self.reader.layers, told.words, strict=True)]
+        keys, values = torch.stack([k for k, _ in pairs]).float(), torch.stack([v for _, v in pairs]).float()
         # As many columns for every canvas: in PyTorch batches have one shape.
         room = self.text_room - keys.shape[3]
         keys, values, mask = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room)), F.pad(told.mask, (0, room))
@@ -123,7 +124,7 @@ class PatchDecoder:
         )
         if self._sketches is not None and known is None:
             canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
-            canvas.cells, canvas.one_pass = model.transformer.read_sketch(canvas.sketch[None]), one_pass
+            canvas.cells, canvas.one_pass = self.reader.read_sketch(canvas.sketch[None]), one_pass
         return canvas
 
     @torch.inference_mode()
@@ -277,13 +278,13 @@ class PatchDecoder:
 
     def _conditions(self, canvas: Canvas, patch: Patch) -> Tensor:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
-        transformer, order = self.model.transformer, canvas.order.name
-        place = torch.tensor([canvas.place(patch)], device=self.model.device)
+        reader, order = self.reader, canvas.order.name
+        place = torch.tensor([canvas.place(patch)], dtype=reader.begin.dtype, device=self.model.device)
         beside = canvas.beside
         if canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
-            told = transformer.sketched(canvas.cells, place[:, None], order, canvas.one_pass)[:, 0]
+            told = reader.sketched(canvas.cells, place[:, None], order, canvas.one_pass)[:, 0]
             beside = torch.cat([told, torch.zeros_like(told)])  # so guidance is by the sketch too
-        return transformer.conditions(order, place, canvas.prompt, beside)
+        return reader.conditions(order, place, canvas.prompt, beside).float()
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""

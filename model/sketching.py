@@ -49,11 +49,12 @@ def draw_sketch(
 
     decoder: of a sketcher, with SKETCHES slots and room in its pool for as many.  key, grid, seed: of the canvas.
     """
-    sketcher = decoder.model.sketcher
-    assert sketcher is not None
+    sketcher = decoder.reader
+    assert isinstance(sketcher, Sketcher)
     whole = Grid(1, 1, 1, grid.patch_px)
     (patch,) = whole
-    beside = sketcher.told(torch.tensor([grid.columns / grid.rows], device=decoder.model.device))
+    aspect = torch.tensor([grid.columns / grid.rows], dtype=sketcher.begin.dtype, device=decoder.model.device)
+    beside = sketcher.told(aspect)
     plan = compile_plan(whole, ORDERS[decoder.config.orders[0]], decoder.extent)
     first = decoder.start_plan(key, plan, prompt, replace(sampling, distilled=False), seed)
     sketches = [
@@ -87,7 +88,7 @@ def said(decoder: "PatchDecoder", tokens: Tensor, prompt: str, beside: Tensor) -
         torch.full((1, 1), -1, device=device),
         torch.zeros(1, 3, dtype=torch.long, device=device),
         torch.tensor([0.0, 1.0, 0.0, 1.0], device=device).expand(2 * count, 1, -1),
-        beside=beside[:, None].expand(2 * count, -1, -1, -1),
+        beside=beside[:, None].to(sketcher.begin.dtype).expand(2 * count, -1, -1, -1),
     )
     nats = F.cross_entropy(logits.flatten(0, 2), scanned.flatten(), reduction="none").view(2, count, -1).sum(-1)
     return nats[1] - nats[0]

@@ -10,6 +10,7 @@ step by step, because here the two differ in the last bits; native code (model/n
 that it draws and for those it is given, so there they are equal.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -221,13 +222,13 @@ class Transformer(nn.Module):
         """[...] int64 in [0, V) -> [..., D]."""
         return F.embedding(tokens, self.token_table())
 
-    def token_table(self) -> Tensor:
-        """Input vector of each token, [V, D]."""
-        return self.token + self.level_features @ self.token_levels
+    def token_table(self, dtype: torch.dtype | None = None) -> Tensor:
+        """Input vector of each token, [V, D]; in 64 bits they are the same on all processors."""
+        return self.token.to(dtype) + self.level_features.to(dtype) @ self.token_levels.to(dtype)
 
-    def head_table(self) -> Tensor:
+    def head_table(self, dtype: torch.dtype | None = None) -> Tensor:
         """Output vector of each token, [V, D]."""
-        return self.head + self.level_features @ self.head_levels
+        return self.head.to(dtype) + self.level_features.to(dtype) @ self.head_levels.to(dtype)
 
     def conditions(self, order: str, place: Tensor, prompt: Tensor, beside: Tensor | None = None) -> Tensor:
         """What every position is told beside its token, [R, M + 1, D].
@@ -299,6 +300,18 @@ class Transformer(nn.Module):
         to_raster[steps[:, 0] * m + steps[:, 1]] = torch.arange(m * m)
         dim = self.config.head_dim
         return Scan(steps, rotary_angles(targets, dim), rotary_angles(owns, dim), to_raster)
+
+
+def in_64_bits(transformer: Transformer) -> Transformer:
+    """A copy that reads prompts, places and sketches in 64 bits, and can do no more.
+
+    PyTorch's products differ in their last bits from one kind of processor to another. Rounded from 64 bits to 32 they
+    do not (but for one number in many millions), so native code is told the same everywhere and draws the same tokens.
+    """
+    kept: dict[int, object] = {id(t): t for t in transformer.buffers() if not t.is_floating_point()}  # 8-bit matrices
+    for layer in transformer.layers:
+        kept |= {id(part): None for part in (layer.qkv, layer.out, layer.up, layer.down)}
+    return copy.deepcopy(transformer, kept).double()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -109,10 +109,7 @@ class NativeSteps:
         self._matrices, self._vectors = _matrices(transformer), _vectors(transformer)
         self._weight_bytes = sum(matrix.nbytes for matrix in self._matrices.values())
         self._vocabulary = transformer.codebook_size
-        self._angles = {
-            name: (s.target_angles.cos(), s.target_angles.sin(), s.own_angles.cos(), s.own_angles.sin())
-            for name, s in transformer.scans.items()
-        }
+        self._angles = {name: (*_turn(s.target_angles), *_turn(s.own_angles)) for name, s in transformer.scans.items()}
         self._fronts = large_pages(1)  # words and begin tokens of a batch; grows to the largest
 
     def __call__(self, pool: NearbyContextPool, slots: Sequence[Slot]) -> Tensor:
@@ -220,8 +217,12 @@ def _turn_back(offset: Offset, patch_tokens: int, head_dim: int) -> tuple[Tensor
     """
     frames, rows, columns = offset
     there = torch.tensor([frames, rows * patch_tokens, columns * patch_tokens], dtype=torch.float32)
-    angles = rotary_angles(-there, head_dim)
-    return angles.cos(), angles.sin()
+    return _turn(rotary_angles(-there, head_dim))
+
+
+def _turn(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, by way of 64 bits: the same on all processors."""
+    return angles.double().cos().float(), angles.double().sin().float()
 
 
 @torch.no_grad()
@@ -242,7 +243,7 @@ def _matrices(transformer: Transformer) -> dict[str, Tensor]:
         "out": panels([layer.out.weight for layer in layers]),
         "up": panels([layer.up.weight for layer in layers]),
         "down": panels([layer.down.weight for layer in layers]),
-        "head": panels([transformer.head_table()]),
+        "head": panels([transformer.head_table(torch.float64)]),
     }
     sizes = [matrix.numel() for matrix in matrices.values()]
     places = dict(zip(matrices, large_pages(sum(sizes)).split(sizes), strict=True))
@@ -265,5 +266,5 @@ def _vectors(transformer: Transformer) -> dict[str, Tensor]:
         "norm2": gains([layer.norm2 for layer in layers]),
         "norm": gains([transformer.norm]),
         "begin": transformer.begin.detach().float().clone(),
-        "table": transformer.token_table().float().clone(),
+        "table": transformer.token_table(torch.float64).float(),
     }

@@ -48,7 +48,7 @@ def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: 
     patches = scan_patches(canvas.tokens[None], 3, 3, model.transformer, order)
     index, corners = nearby_table(grid, order, decoder.extent.within(grid), torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
-    told = model.transformer.sketched(canvas.cells, place, order) * (corners[:, 0] == 0)[:, None, None]
+    told = model.transformer.sketched(canvas.cells.float(), place, order) * (corners[:, 0] == 0)[:, None, None]
     logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place, beside=told)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
     # the pool keeps 16 bits, so a near tie may fall the other way

@@ -1,6 +1,9 @@
 """The native step against the plain PyTorch loop, against itself in any company, and where it cannot run."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -298,3 +301,34 @@ def test_a_library_built_ahead_needs_no_compiler(
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert build.load().decode
+
+
+DRAW = """
+import sys
+from pathlib import Path
+import torch
+from canvas.grid import Grid
+from model.generate import PatchDecoder, continue_canvas
+from model.loader import load
+from model.sampling import Sampling
+
+torch.set_num_threads(1)
+decoder = PatchDecoder(load(Path(sys.argv[1])), step="native")
+canvas = decoder.start("job", Grid(1, 2, 2, 64), "zeta", sys.argv[2], Sampling(top_p=0.95, cfg_scale=4.0), 3)
+for _ in continue_canvas(decoder, canvas):
+    pass
+print(canvas.tokens.tolist())
+"""
+
+
+@native_only
+def test_a_processor_of_another_kind_draws_the_same_tokens() -> None:
+    """As far as one machine can tell: PyTorch and its libraries are told to use older instructions."""
+
+    def drawn(**older: str) -> str:
+        prompt = "snowy mountains at sunset with a lake"
+        command = [sys.executable, "-c", DRAW, str(CHECKPOINT), prompt]
+        return subprocess.run(command, env={**os.environ, **older}, capture_output=True, text=True, check=True).stdout
+
+    older = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    assert drawn(**older) == drawn()
