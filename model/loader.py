@@ -1,5 +1,7 @@
 """A folder of weights -> a model, and back: config.json, words.json and three files of weights, four with a sketcher.
 
+There may be a thesaurus.json for words that are in no caption.
+
 The frozen sentence encoder has a file of its own: it is most of the bytes and the same for every training.
 Strict both ways: a missing, extra or misshapen weight is an error that names it.
 """
@@ -18,12 +20,14 @@ from model.config import ModelConfig
 from model.generate import Model
 from model.sketching import Sketcher
 from model.text import WordPieces
+from model.thesaurus import Thesaurus
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
 
 CONFIG, WORDS = "config.json", "words.json"
 TOKENIZER, TRANSFORMER, SENTENCE = "tokenizer.safetensors", "transformer.safetensors", "sentence.safetensors"
 SKETCHER = "sketcher.safetensors"  # where the transformer reads sketches
+THESAURUS = "thesaurus.json"  # where there is one
 FILES = (CONFIG, TOKENIZER, TRANSFORMER, SENTENCE, WORDS)
 _APART = "text.sentence."  # what of the transformer's state is in SENTENCE
 
@@ -51,7 +55,14 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Model:
     if sketcher is not None:
         sketcher.text.sentence = transformer.text.sentence
     tokenizer.to(memory_format=torch.channels_last)
-    words = WordPieces(folder / WORDS, config.transformer.text_tokens)
+    thesaurus = None
+    if (folder / THESAURUS).is_file():
+        digest.update(_read(folder / THESAURUS))
+        try:
+            thesaurus = Thesaurus.read(folder / THESAURUS)
+        except ValueError as error:
+            raise WeightsError(str(error)) from error
+    words = WordPieces(folder / WORDS, config.transformer.text_tokens, thesaurus)
     return Model(config, tokenizer, transformer, words, digest.hexdigest()[:16], sketcher)
 
 

@@ -13,22 +13,27 @@ from tokenizers import Tokenizer as WordPieceTokenizer
 from torch import Tensor, nn
 
 from model.config import TransformerConfig
+from model.thesaurus import Thesaurus
 
 
 class WordPieces:
-    """Prompt -> word-piece ids, padded to S. `None` is the empty prompt of classifier-free guidance."""
+    """Prompt -> word-piece ids, padded to S. `None` is the empty prompt of classifier-free guidance.
 
-    def __init__(self, file: Path, length: int) -> None:
+    thesaurus: of the words that the model did not learn.
+    """
+
+    def __init__(self, file: Path, length: int, thesaurus: Thesaurus | None = None) -> None:
         self._tokenizer = WordPieceTokenizer.from_file(str(file))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(length)
-        self._length = length
+        self._length, self._thesaurus = length, thesaurus
 
     def __call__(self, prompts: Sequence[str | None]) -> Tensor:
         """-> ids [B, S] int64; -1 is padding. With the encoder's [CLS] and [SEP]; what does not fit is cut."""
         ids = torch.full((len(prompts), self._length), -1, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             if prompt is not None:
+                prompt = prompt if self._thesaurus is None else self._thesaurus(prompt)
                 pieces = self._tokenizer.encode(prompt).ids
                 ids[row, : len(pieces)] = torch.tensor(pieces, dtype=torch.long)
         return ids

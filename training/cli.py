@@ -1,5 +1,6 @@
 """`nuwa train`: the recipe from the command line."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ import typer
 
 from model.config import PRESETS, ModelConfig
 from model.generate import Model
-from model.loader import WeightsError, load, save
+from model.loader import THESAURUS, WeightsError, load, save
 from model.sketching import Sketcher
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
@@ -305,6 +306,8 @@ def guidance_command(
         recipe = replace(TransformerRecipe(), patches_per_step=patches)
         taught = train_guidance(model, settings, recipe, seed=own_seed(seed), pictures=own_pictures)
     save(out, taught.config, taught.tokenizer, taught.transformer, words_file(weights), taught.sketcher)
+    if (weights / THESAURUS).exists() and weights.resolve() != out.resolve():
+        shutil.copyfile(weights / THESAURUS, out / THESAURUS)
 
 
 @train.command("plan")
