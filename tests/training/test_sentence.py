@@ -207,7 +207,7 @@ teal blue red | amber orange blue | rosy pink green | grey gray red
 def test_landscape_words_of_like_meaning_are_closer_than_other_values_of_the_attribute() -> None:
     """Of the shipped checkpoint, which carries the encoder."""
     model = load(SHIPPED)
-    assert model.config.transformer == replace(PRESETS["tiny"].transformer, distilled_scale=SCALE_MOST, sketch=False)
+    assert model.config.transformer == replace(PRESETS["tiny"].transformer, distilled_scale=SCALE_MOST)
 
     def vectors(words: Sequence[str]) -> Tensor:
         ids = model.words(words)
