@@ -46,20 +46,29 @@ def save(name: str, frames: list[Image.Image], shown_ms: list[int], quality: int
 
 
 def streamed(address: str) -> tuple[list[Image.Image], list[int]]:
-    """The canvas after each event of a picture's stream, and for how many milliseconds it stood so."""
+    """The canvas after each event of a picture's stream, its sketch first, and for how many milliseconds it stood so."""
     canvas = Image.new("RGB", SIZE, "white")
     frames, times = [canvas.copy()], [time.monotonic()]
     request = {"prompt": PROMPT, "seed": SEED, "width": SIZE[0], "height": SIZE[1]}
     headers = {"Accept": "text/event-stream"}
     with httpx.stream("POST", f"{address}/generate", json=request, headers=headers, timeout=90) as answer:
         for line in answer.iter_lines():
-            if line.startswith("data:") and "image" in (event := json.loads(line.removeprefix("data:"))):
-                patch = Image.open(io.BytesIO(base64.b64decode(event["image"].partition(",")[2])))
-                canvas.paste(patch, tuple(event["box"][:2]))
-                frames.append(canvas.copy())
-                times.append(time.monotonic())
+            event = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+            if event.get("sketch"):
+                canvas.paste(_image(event["sketch"]).resize(SIZE, Image.Resampling.BICUBIC))
+            elif "image" in event:
+                canvas.paste(_image(event["image"]), tuple(event["box"][:2]))
+            else:
+                continue
+            frames.append(canvas.copy())
+            times.append(time.monotonic())
     shown_ms = [max(1, round(1000 * (end - start))) for start, end in pairwise(times)]
     return frames, [*shown_ms, LAST_MS]
+
+
+def _image(address: str) -> Image.Image:
+    """Of a data: address."""
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
 
 
 def record(page: Page, address: str) -> list[Image.Image]:
