@@ -46,7 +46,7 @@ def save(name: str, frames: list[Image.Image], shown_ms: list[int], quality: int
 
 
 def streamed(address: str) -> tuple[list[Image.Image], list[int]]:
-    """The canvas after each event of a picture's stream, its sketch first, and for how many milliseconds it stood so."""
+    """The canvas after each event of a picture's stream, its sketch first, and how many milliseconds it stood so."""
     canvas = Image.new("RGB", SIZE, "white")
     frames, times = [canvas.copy()], [time.monotonic()]
     request = {"prompt": PROMPT, "seed": SEED, "width": SIZE[0], "height": SIZE[1]}
