@@ -80,15 +80,16 @@ def said(decoder: "PatchDecoder", tokens: Tensor, prompt: str, beside: Tensor) -
     sketcher, words, order = decoder.model.transformer, decoder.model.words, decoder.config.orders[0]
     m, count, device = decoder.config.patch_tokens, len(tokens), tokens.device
     steps = sketcher.scans[order].steps
-    scanned = tokens[:, steps[:, 0] * m + steps[:, 1]].repeat(2, 1)
+    # As patches of one canvas that do not look at each other: so the prompt is read once.
+    scanned = tokens[:, steps[:, 0] * m + steps[:, 1]].expand(2, -1, -1)
     logits = sketcher(
-        scanned[:, None],
-        words([prompt] * count + [None] * count).to(device),
+        scanned,
+        words([prompt, None]).to(device),
         order,
-        torch.full((1, 1), -1, device=device),
-        torch.zeros(1, 3, dtype=torch.long, device=device),
-        torch.tensor([0.0, 1.0, 0.0, 1.0], device=device).expand(2 * count, 1, -1),
-        beside=beside[:, None].to(sketcher.begin.dtype).expand(2 * count, -1, -1, -1),
+        torch.full((count, 1), -1, device=device),
+        torch.zeros(count, 3, dtype=torch.long, device=device),
+        torch.tensor([0.0, 1.0, 0.0, 1.0], device=device).expand(2, count, -1),
+        beside=beside.to(sketcher.begin.dtype).expand(2, count, -1, -1),
     )
     nats = F.cross_entropy(logits.flatten(0, 2), scanned.flatten(), reduction="none").view(2, count, -1).sum(-1)
     return nats[1] - nats[0]
