@@ -107,7 +107,8 @@ def _to_uint8(pixels: Tensor) -> Pixels:
 def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:
     """What a worker announces of its weights and of what it draws with."""
     config = model.config
-    trained = [*model.tokenizer.parameters(), *model.transformer.parameters()]
+    parts = [part for part in (model.tokenizer, model.transformer, model.sketcher) if part is not None]
+    own = {id(p): p.numel() for part in parts for p in part.parameters()}  # the sentence encoder is shared
     return ModelInfo(
         name=config.name,
         version=model.version,
@@ -117,7 +118,7 @@ def model_info(model: Model, decoder: PatchDecoder) -> ModelInfo:
         codebook_size=config.tokenizer.codebook_size,
         extent=config.transformer.extent,
         orders=config.transformer.orders,
-        parameters=sum(p.numel() for p in trained),
+        parameters=sum(own.values()),
         licence=config.licence,
         slots=decoder.slots,
         pool_pages=decoder.pool.storage.shape[1],
