@@ -73,10 +73,14 @@ class Worker:
         self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
         self._leased: dict[str, LeasedJob] = {}
         self._begun: list[asyncio.Task[None]] = []  # what was asked for in this turn, to be done by the end of the next
+        self._opening: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._patch_seconds = patch_seconds
         self._drawing = EngineThread("tokens", self.metrics.engine_errors)
+        self._beginning = EngineThread(
+            "sketches", self.metrics.engine_errors
+        )  # other jobs' patches do not wait for them
         self._patient = PatientBroker(broker, self._draining, self.metrics.outages)
         self._painter = Painter(engine, self._patient, self.metrics)
         self.metrics.pages.set(engine.pages)
@@ -100,6 +104,7 @@ class Worker:
             for leased in self._leased.values():
                 self._painter.thread.add(leased.close)
             self._drawing.close()
+            self._beginning.close()
             self._painter.thread.close()
 
     async def _turn(self) -> None:
@@ -107,16 +112,19 @@ class Worker:
             await self._take()
         for job_id in self._scheduler.admit():
             leased = self._leased[job_id]
-            await self._in_turn(leased, partial(self._open, leased))
+            self._keep(self._opening, self._in_turn(leased, partial(self._open, leased)))
         await self._heed_cancels()
         before, self._begun = self._begun, []
         for leased in [leased for leased in self._leased.values() if leased.is_open and not leased.is_complete]:
             if leased.unsaid:
                 self._begun.append(self._in_turn(leased, partial(self._painter.show_given, leased)))
             await self._replay_batch(leased)
-        batch, started = self._scheduler.schedule(), time.perf_counter()
+        closed = {job_id for job_id, leased in self._leased.items() if not leased.is_open}
+        batch, started = self._scheduler.schedule(closed), time.perf_counter()
         if batch:
             await self._draw(batch)
+        elif self._opening:
+            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
         # Pixels are never more than a batch behind: memory stays flat, and nobody waits longer for a patch.
         await asyncio.gather(*before, *([] if self._ahead else self._begun))
         if batch:
@@ -164,8 +172,8 @@ class Worker:
             await self._painter.thread.run(leased.take_known, known)
         if leased.job.is_film:
             await self._painter.thread.run(leased.open_film, self._engine.model, self._store)
-        await self._drawing.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
-        sketch = await self._drawing.run_or_retry(self._engine.sketch, leased.id)
+        await self._beginning.run_or_retry(self._engine.start, leased.job, leased.plan, leased.known)
+        sketch = await self._beginning.run_or_retry(self._engine.sketch, leased.id)
         await self._patient.append(leased.lease, [leased.opening(self._engine.model, sketch)])
         leased.is_open = True
         log.info("job %s: %d of %d patches are done", leased.id, leased.patches_done, len(leased.plan.grid))
@@ -284,9 +292,8 @@ class Worker:
         if leased.id in outcome.finished:
             leased.is_complete = True
             self._drawing.add(partial(self._engine.finish, leased.id))  # does not wait for the next batch
-            finishing = self._in_turn(leased, partial(self._finish, leased))  # files take time: other jobs go on
-            self._finishing.add(finishing)
-            finishing.add_done_callback(self._finishing.discard)
+            # Files take time: other jobs go on.
+            self._keep(self._finishing, self._in_turn(leased, partial(self._finish, leased)))
 
     async def _finish(self, leased: LeasedJob) -> None:
         """Store the result, then say so."""
@@ -323,6 +330,11 @@ class Worker:
 
     def _holds(self, leased: LeasedJob) -> bool:
         return self._leased.get(leased.id) is leased
+
+    def _keep(self, tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+        """Among the others, until it is done."""
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _in_turn(self, leased: LeasedJob, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Do something for a job once all that was asked for before is done, or nothing when it is let go of by then.

@@ -99,15 +99,15 @@ class PatchScheduler:
         """Whether to take another job: none waits in line, so that others may take what does not fit here."""
         return not self._waiting and len(self._admitted) < self.max_jobs
 
-    def schedule(self) -> PatchBatch:
+    def schedule(self, closed: Collection[str] = ()) -> PatchBatch:
         """Up to `slots` ready patches: one from each job in turn, and again until slots or ready patches run out.
 
-        A job that had a turn goes to the end; one with nothing ready keeps its place. Jobs with something to replay are
-        passed over.
+        A job that had a turn goes to the end; one with nothing ready keeps its place. Jobs with something to replay,
+        and those that are still `closed`, are passed over.
         """
         picked: list[tuple[str, Patch]] = []
         while len(picked) < self.slots:
-            walk = next((walk for walk in self._turn if walk.ready and not walk.must_replay), None)
+            walk = next((w for w in self._turn if w.ready and not w.must_replay and w.job_id not in closed), None)
             if walk is None:
                 break
             self._turn.remove(walk)

@@ -128,6 +128,24 @@ async def test_same_seed_gives_the_same_bytes_beside_three_other_jobs(limits, be
     assert await bench.alone(bench.job("other", 40, 120, seed=99)) != hashes[0]
 
 
+async def test_a_job_that_takes_long_to_begin_keeps_no_other_from_being_drawn(limits, bench) -> None:
+    broker, mate, slow = MemoryBroker(limits), bench.job("mate", 96, 96), bench.job("slow", 96, 96)
+    go_on = threading.Event()
+
+    class Sketching(bench.Tiles):
+        def start(self, job: Any, plan: Any, known: Any = None) -> None:
+            assert job.id == mate.id or go_on.wait(20)
+            super().start(job, plan, known)
+
+    await bench.submit(broker, mate, slow)
+    async with bench.working(broker, Sketching()):
+        await bench.until_ended(broker, mate)
+        go_on.set()
+        await bench.until_ended(broker, slow)
+    assert await bench.check_finished(broker, slow) == await bench.alone(slow)
+    await bench.check_finished(broker, mate)
+
+
 async def test_cancel_takes_effect_before_the_next_patch_and_spares_batch_mates(limits, bench) -> None:
     broker, doomed, mate = MemoryBroker(limits), bench.job("doomed", 160, 160), bench.job("mate", 96, 96)
     drawing, go_on = threading.Event(), threading.Event()
