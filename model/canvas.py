@@ -35,6 +35,7 @@ class Canvas:
     sketch: Tensor | None = None  # [M] int64, row by row; None where there is none
     cells: Tensor | None = None  # [1, D, m, m]: of its sketch, as patches are told of it
     one_pass: float = 1.0  # guidance in one pass by this sketch
+    said: Tensor | None = None  # [1] float64, takes log p(tokens | prompt) / p(tokens) of guided ones, in nats
     beside: Tensor | None = None  # [1, M, D], told to all patches: of which canvas this is a sketch
     phase: int = 0  # of the plan, counted from 0
     done: set[Patch] = field(default_factory=set)

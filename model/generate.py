@@ -32,7 +32,7 @@ from model.transformer import Transformer, attend, in_64_bits
 class Model:
     """Everything a folder of weights holds, ready to use. `version` is a hash of it.
 
-    sketcher: where the transformer reads sketches; None draws without.
+    sketcher: where the transformer reads sketches; None draws without. Its sentence encoder is the transformer's.
     """
 
     config: ModelConfig
@@ -79,6 +79,7 @@ class PatchDecoder:
         self._sketches: PatchDecoder | None = None
         if self.config.sketch and model.sketcher is not None:
             self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
+            self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
 
     def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas that is drawn whole, in one order."""
@@ -174,7 +175,7 @@ class PatchDecoder:
             for row in range(canvas.branches)
         ]
         noise = patch_noise(canvas.seed, *patch, self.config.tokens_per_patch)
-        return Slot(rows, canvas.sampling.at(patch.frame), noise, known)
+        return Slot(rows, canvas.sampling.at(patch.frame), noise, known, said=canvas.said)
 
     def _in_pytorch(self, batch: Sequence[tuple[Canvas, Patch]], known: Tensor) -> Tensor:
         """_run() in plain PyTorch: a pass for stills and one for films, each of one key layout and batch shape."""
@@ -216,6 +217,7 @@ class PatchDecoder:
         mask = torch.cat([context.mask, torch.zeros(len(orders), m, dtype=torch.bool, device=device)], 1)
         drawn = torch.zeros(self.slots, m, dtype=torch.long, device=device)
         vectors, head = transformer.token_table(), transformer.head_table()
+        said = torch.zeros(self.slots, device=device)
         for step in range(m):
             if step == 0:
                 x = transformer.begin.expand(len(orders), 1, -1)
@@ -232,6 +234,11 @@ class PatchDecoder:
             logits = transformer.logits(x[:, 0], head).view(self.slots, 2, -1)
             guided = guide(logits[:, 0], logits[:, 1], params.cfg_scale)
             drawn[:, step] = torch.where(fixed[:, step] < 0, draw(guided, noise[:, step], params), fixed[:, step])
+            likely = logits.log_softmax(-1).gather(2, drawn[:, step, None, None].expand(-1, 2, 1))[..., 0]
+            said += torch.where(fixed[:, step] < 0, likely[:, 0] - likely[:, 1], 0.0)
+        for (canvas, _), nats in zip(slots, said, strict=True):
+            if canvas.said is not None:
+                canvas.said[0] = nats
         return drawn
 
     def _fixed(self, slots: Sequence[tuple[Canvas, Patch]]) -> Tensor:

@@ -99,6 +99,24 @@ class SentenceEncoder(nn.Module):
         return F.pad((x - self.centre) / self.spread, (0, 0, 0, length - ids.shape[1]))
 
 
+class LatestStates(nn.Module):
+    """A sentence encoder that is not asked again for the prompts that it read last.
+
+    A transformer and its sketcher read the same prompt one after the other, and so do the pictures of a group.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._latest: tuple[Tensor, Tensor] | None = None  # ids and their states
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """As SentenceEncoder."""
+        if self._latest is None or not torch.equal(self._latest[0], ids):
+            self._latest = ids, self.encoder(ids)
+        return self._latest[1]
+
+
 class TextLayer(nn.Module):
     """Pre-norm self-attention over the words of a prompt, both ways, then a feed-forward."""
 
@@ -122,7 +140,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, config: TransformerConfig, vocabulary: int) -> None:
         super().__init__()
-        self.sentence = SentenceEncoder(
+        self.sentence: nn.Module = SentenceEncoder(
             config.sentence_width, config.sentence_depth, config.sentence_heads, vocabulary, config.text_tokens
         )
         self.project = nn.Linear(config.sentence_width, config.width)

@@ -23,7 +23,7 @@ from model.config import ModelConfig
 from model.distilled import DistilledGuidance, Told
 from model.position import CanvasEmbedding, rotary_angles, rotate
 from model.sketch import SketchReader
-from model.text import TextEncoder
+from model.text import LatestStates, TextEncoder
 
 VOCABULARY = 30_522  # word pieces of the sentence encoder
 
@@ -311,7 +311,9 @@ def in_64_bits(transformer: Transformer) -> Transformer:
     kept: dict[int, object] = {id(t): t for t in transformer.buffers() if not t.is_floating_point()}  # 8-bit matrices
     for layer in transformer.layers:
         kept |= {id(part): None for part in (layer.qkv, layer.out, layer.up, layer.down)}
-    return copy.deepcopy(transformer, kept).double()
+    reader = copy.deepcopy(transformer, kept).double()
+    reader.text.sentence = LatestStates(reader.text.sentence)
+    return reader
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

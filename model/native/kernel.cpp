@@ -47,6 +47,7 @@ struct Slot {             // a patch: one row, or two with guidance, the one wit
     const int64_t* known;  // [M], -1 where a token is to be drawn
     int64_t* drawn;        // [M], the result
     float* trace;          // [M, V] guided logits where drawn, or null
+    double* said;          // takes log p(tokens drawn | prompt) / p(tokens drawn), or null
 };
 
 struct Batch {
@@ -383,6 +384,15 @@ static int64_t draw(const float* logits, const Slot& slot, int64_t V, double noi
     return order[choice].second;
 }
 
+// log p(token), of logits [V].
+static double log_likelihood(const float* logits, int64_t token, int64_t V) {
+    static thread_local std::vector<float> scores;
+    scores.assign((V + W - 1) / W * W, -1e30f);
+    std::copy_n(logits, V, scores.data());
+    const float top = *std::max_element(logits, logits + V);
+    return logits[token] - top - std::log(soften(scores.data(), int64_t(scores.size())));
+}
+
 // Numbers that wait between the parts of a layer, for as many lanes as are computed at once. A lane is a position of a
 // row: one each while tokens are drawn, all M + 1 of one row when they are known.
 struct Lanes {
@@ -461,6 +471,8 @@ static void step(const Batch& b, const std::vector<const Slot*>& slots) {
         for (int64_t i = 0; i <= slot->guided; i++) rows.push_back(&b.row[slot->row + i]), of.push_back(slot);
     Lanes s(b, rows, 1, true);
     std::vector<float> guided(padded);
+    for (const Slot* slot : slots)
+        if (slot->said) *slot->said = 0;
     for (s.first = 0; s.first <= b.steps; s.first++) {  // the last draws nothing: it leaves the last token's states
         for (int64_t i = 0; i < s.count(); i++) enter(b, s, i, of[i]->drawn);
         for (int64_t l = 0; l < b.depth; l++) pass(b, s, l);
@@ -475,7 +487,9 @@ static void step(const Batch& b, const std::vector<const Slot*>& slots) {
                 const float scale = float(slot->scale);
                 for (int64_t i = 0; i < V; i++) guided[i] = without[i] + scale * (with[i] - without[i]);
                 if (slot->trace) std::copy_n(guided.data(), V, slot->trace + s.first * V);
-                slot->drawn[s.first] = draw(guided.data(), *slot, V, slot->noise[s.first]);
+                const int64_t token = draw(guided.data(), *slot, V, slot->noise[s.first]);
+                slot->drawn[s.first] = token;
+                if (slot->said) *slot->said += log_likelihood(with, token, V) - log_likelihood(without, token, V);
             }
             with = without + padded;
         }

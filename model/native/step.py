@@ -84,6 +84,7 @@ class Slot:
     noise: Tensor  # [M] float64 in [0, 1)
     known: Tensor  # [M] int64, -1 where a token is to be drawn
     trace: Tensor | None = None  # float32 [M, V], takes the guided logits that were drawn from
+    said: Tensor | None = None  # float64 [1]: Canvas.said
 
 
 class NativeSteps:
@@ -149,6 +150,7 @@ class NativeSteps:
             place.min_p = slot.sampling.min_p
             place.noise, place.known, place.drawn = at(slot.noise), at(slot.known.contiguous()), tokens.data_ptr()
             place.trace = None if slot.trace is None else slot.trace.data_ptr()
+            place.said = None if slot.said is None else slot.said.data_ptr()
         batch = _Batch(
             width=c.width,
             depth=c.depth,
@@ -193,7 +195,7 @@ class _Slot(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("row", "guided")),
         *((name, ctypes.c_double) for name in ("scale", "temperature", "top_k", "top_p", "min_p")),
-        *((name, ctypes.c_void_p) for name in ("noise", "known", "drawn", "trace")),
+        *((name, ctypes.c_void_p) for name in ("noise", "known", "drawn", "trace", "said")),
     ]
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from canvas.grid import Grid, Patch
 from canvas.order import ORDERS
@@ -11,7 +12,7 @@ from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
 from model.sketch import SketchReader
-from model.sketching import SKETCHES, Sketcher, own_seed, said
+from model.sketching import SKETCHES, Sketcher, draw_sketch, own_seed
 from model.transformer import Transformer
 
 SAMPLING = Sampling(cfg_scale=2.0)
@@ -130,13 +131,77 @@ def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:
     assert not torch.equal(one.tokens, other.tokens)
 
 
-def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(model: Model) -> None:
-    decoder, canvas = sketch_decoder(model), start(PatchDecoder(model), model)
-    assert canvas.sketch is not None
-    others = torch.randint(model.config.tokenizer.codebook_size, (50, len(canvas.sketch)))
+def likelihood_ratio(model: Model, tokens: torch.Tensor, beside: torch.Tensor) -> torch.Tensor:
+    """log p(sketch | PROMPT) / p(sketch) of sketches [n, M], row by row, by one pass over all tokens: [n]."""
+    sketcher, m = model.sketcher, model.config.transformer.patch_tokens
+    steps = sketcher.scans["zeta"].steps
+    scanned = tokens[:, steps[:, 0] * m + steps[:, 1]]
+    nats = []
+    for prompt in (PROMPT, None):
+        logits = sketcher(
+            scanned[:, None],
+            model.words([prompt]).expand(len(tokens), -1),
+            "zeta",
+            torch.full((1, 1), -1),
+            torch.zeros(1, 3, dtype=torch.long),
+            torch.tensor([0.0, 1.0, 0.0, 1.0]).expand(len(tokens), 1, -1),
+            beside=beside[:, None].expand(len(tokens), -1, -1, -1),
+        )
+        nats.append(F.cross_entropy(logits.flatten(0, 2), scanned.flatten(), reduction="none").view(len(tokens), -1))
+    return (nats[1] - nats[0]).sum(1)
+
+
+def watched(decoder: PatchDecoder, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Canvas], torch.Tensor]]:
+    """What it decodes from now on: canvases, and the tokens [n, M] drawn for them."""
+    seen: list[tuple[list[Canvas], torch.Tensor]] = []
+    decode = decoder.decode
+
+    def watching(batch: list) -> list[torch.Tensor]:
+        drawn = decode(batch)
+        seen.append(([canvas for canvas, _ in batch], torch.stack(drawn)))
+        return drawn
+
+    monkeypatch.setattr(decoder, "decode", watching)
+    return seen
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
+def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(
+    model: Model, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = sketch_decoder(model, step)
+    seen = watched(decoder, monkeypatch)
     with torch.inference_mode():
-        beside = model.sketcher.told(torch.tensor([1.5]))
-        all_said = said(decoder, torch.cat([canvas.sketch[None], others]), PROMPT, beside)
-        of_itself = said(decoder, canvas.sketch[None], PROMPT, beside)
-    assert torch.allclose(all_said[:1], of_itself, atol=1e-3)
-    assert all_said[0] > all_said[1:].mean() + all_said[1:].std()
+        kept = draw_sketch(decoder, "job", Grid(1, 2, 3, model.config.patch_px), PROMPT, SAMPLING, 3)
+        ((canvases, drawn),) = seen
+        expected = likelihood_ratio(model, drawn, model.sketcher.told(torch.tensor([1.5])))
+    assert len(drawn) == SKETCHES
+    said = torch.cat([canvas.said for canvas in canvases])
+    assert torch.allclose(said.float(), expected, atol=0.02 * float(expected.abs().max()))
+    assert torch.equal(kept, drawn[int(expected.argmax())])
+
+
+@pytest.mark.parametrize(("prompt", "scale"), [(PROMPT, 1.0), (None, 2.0)])
+def test_where_no_prompt_guides_there_is_one_sketch(
+    model: Model, prompt: str | None, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = sketch_decoder(model)
+    seen = watched(decoder, monkeypatch)
+    kept = draw_sketch(decoder, "job", Grid(1, 2, 3, model.config.patch_px), prompt, Sampling(cfg_scale=scale), 3)
+    ((_, drawn),) = seen
+    assert torch.equal(drawn, kept[None])
+    assert len(decoder.pool) == 0
+
+
+def test_a_prompt_is_read_once_for_the_sketch_and_the_patches(model: Model) -> None:
+    decoder, read = PatchDecoder(model), []
+    first, again = start(decoder, model), start(decoder, model)
+    encoder = model.transformer.text.sentence
+    for part in decoder.reader.text.sentence.modules():
+        if type(part) is type(encoder):
+            part.register_forward_hook(lambda module, ids, states: read.append(ids))
+    other, back = start(decoder, model, prompt="dunes at night"), start(decoder, model)
+    assert len(read) == 2
+    assert torch.equal(first.text_keys, again.text_keys)
+    assert torch.equal(first.text_keys, back.text_keys)
+    assert not torch.equal(first.text_keys, other.text_keys)
