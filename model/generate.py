@@ -22,6 +22,7 @@ from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
+from model.sketch import WITHOUT_PROMPT
 from model.sketching import SKETCHES, Sketcher, draw_sketch
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
@@ -290,7 +291,7 @@ class PatchDecoder:
         beside = canvas.beside
         if canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
             told = reader.sketched(canvas.cells, place[:, None], order, canvas.one_pass)[:, 0]
-            beside = torch.cat([told, torch.zeros_like(told)])  # so guidance is by the sketch too
+            beside = torch.cat([told, WITHOUT_PROMPT * told])
         return reader.conditions(order, place, canvas.prompt, beside).float()
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":

@@ -135,8 +135,12 @@ class CanvasLoss:
         context_dropout: float = 0.0,
         text_noise: float = 0.0,
         scale: float = 1.0,
+        sketched: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """[B, N, M, V] float32, of the tokens in scan order, and these [B, N, M]. scale: of guidance in one pass."""
+        """[B, N, M, V] float32, of the tokens in scan order, and these [B, N, M].
+
+        scale: of guidance in one pass.  sketched: how much of the sketch patches are told.
+        """
         tokens = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         index, corners = self.table(batch_grid(batch), order)
         if context_dropout:
@@ -144,11 +148,11 @@ class CanvasLoss:
             index = index.masked_fill(alone, -1)
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            beside = self._beside(batch, order, corners, scale)
+            beside = self._beside(batch, order, corners, scale, sketched)
             logits = self.transformer(tokens, ids, order, index, corners, batch.place, text_noise, scale, beside)
         return logits.float(), tokens
 
-    def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float) -> Tensor | None:
+    def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float, sketched: float) -> Tensor | None:
         """What patches are told of their canvas's sketch, or sketches of their canvas. [B, N, M, D]."""
         if isinstance(self.transformer, Sketcher) and batch.aspects is not None:
             return self.transformer.told(batch.aspects)[:, None]
@@ -156,7 +160,7 @@ class CanvasLoss:
             return None
         cells = self.transformer.read_sketch(batch.sketches.tokens.flatten(1))
         of_first_frame = (corners[:, 0] == 0)[:, None, None]
-        return self.transformer.sketched(cells, batch.place, order, scale) * of_first_frame
+        return sketched * self.transformer.sketched(cells, batch.place, order, scale) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float

@@ -16,20 +16,29 @@ SOURCE = Path(__file__).with_name("kernel.cpp")
 CODE = SOURCE.read_bytes()  # now: a process must not build what an update brings later, for a step.py it does not have
 # Named features, not -march=native: any machine that has them computes the same bits, and may share the file.
 FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC")
+WIDE = (
+    "-mavx512f",
+    "-mavx512vl",
+    "-mavx512bw",
+    "-mavx512dq",
+)  # as well, where they are to be had: the same bits, sooner
 
 
 class UnavailableError(Exception):
     """Why there is no native step here, in one sentence."""
 
 
-def load() -> ctypes.CDLL:
-    """The library, built if this version of it is nowhere yet. Raises UnavailableError without a working compiler."""
-    ours, users = SOURCE.with_name(_name()), _cache() / _name()
+def load(wide: bool) -> ctypes.CDLL:
+    """The library, built if this version of it is nowhere yet. Raises UnavailableError without a working compiler.
+
+    wide: for processors with AVX-512.
+    """
+    ours, users = SOURCE.with_name(_name(wide)), _cache() / _name(wide)
     for path in (ours, users):
         if path.exists():
             return _open(path)
     with tempfile.TemporaryDirectory(prefix="nuwa-") as folder:
-        built = build(Path(folder))
+        built = build(Path(folder), wide)
         try:
             users.parent.mkdir(parents=True, exist_ok=True)
             kept = Path(shutil.copy(built, users.with_suffix(f".{os.getpid()}.tmp")))
@@ -39,12 +48,12 @@ def load() -> ctypes.CDLL:
     return _open(users)
 
 
-def build(folder: Path) -> Path:
+def build(folder: Path, wide: bool) -> Path:
     """Compile into this folder; takes seconds. Raises UnavailableError."""
-    path = folder / _name()
+    path = folder / _name(wide)
     try:
         subprocess.run(
-            [os.environ.get("CXX", "c++"), *FLAGS, "-o", path, "-x", "c++", "-"],
+            [os.environ.get("CXX", "c++"), *_flags(wide), "-o", path, "-x", "c++", "-"],
             input=CODE, check=True, capture_output=True,
         )  # fmt: skip
     except FileNotFoundError as error:
@@ -63,8 +72,12 @@ def _open(path: Path) -> ctypes.CDLL:
         raise UnavailableError(f"{path} cannot be loaded: {error}") from error
 
 
-def _name() -> str:
-    version = hashlib.sha256(CODE + " ".join(FLAGS).encode()).hexdigest()[:16]
+def _flags(wide: bool) -> tuple[str, ...]:
+    return (*FLAGS, *WIDE) if wide else FLAGS
+
+
+def _name(wide: bool) -> str:
+    version = hashlib.sha256(CODE + " ".join(_flags(wide)).encode()).hexdigest()[:16]
     return f"kernel-{version}.so"
 
 
@@ -73,4 +86,5 @@ def _cache() -> Path:
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1])))
+    for wide in (False, True):
+        print(build(Path(sys.argv[1]), wide))

@@ -1,4 +1,5 @@
-// All tokens of a batch of patches and their states in one call, for x86 with AVX2, FMA and F16C.
+// All tokens of a batch of patches and their states in one call, for x86 with AVX2, FMA and F16C; where it is compiled
+// for AVX-512, weights, keys and values are read sixteen at a time.
 //
 // Arithmetic is in 32 bits; weights, keys and values are stored in 16. Every number is one chain of operations whose
 // order depends on its row and position alone, never on how many rows there are or how many positions are computed at
@@ -23,6 +24,7 @@ using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
 constexpr int64_t STREAMS = 3;  // heads that are read side by side
+constexpr int64_t AHEAD = 1024;  // bytes between keys and values that are read and those that are fetched meanwhile
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
@@ -100,6 +102,33 @@ static inline vec gelu(vec x) {
     return all(0.5f) * (x + _mm256_andnot_ps(all(-0.0f), x) * erf);
 }
 
+// What tile() computes with: eight numbers at once or, where the compiler may, sixteen. That changes no bit: every
+// number is a chain of its own.
+struct Eight {
+    using Vec = __m256;
+    static constexpr int64_t count = 8;
+    static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+    static Vec all(const float* p) { return _mm256_broadcast_ss(p); }
+    static Vec widen(const half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
+    static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+    static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+};
+#ifdef __AVX512F__
+struct Sixteen {
+    using Vec = __m512;
+    static constexpr int64_t count = 16;
+    static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+    static Vec all(const float* p) { return _mm512_set1_ps(*p); }
+    static Vec widen(const half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
+    static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+    static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+};
+using Widest = Sixteen;
+#else
+using Widest = Eight;
+#endif
+constexpr int64_t P = Widest::count;  // columns in a panel of weights
+
 // Where a matrix of halves lies: row k begins at k * row, and its vector c is c * apart from there. Its products with a
 // row of x lie `between` apart.
 struct Form {
@@ -108,37 +137,39 @@ struct Form {
 
 // out [R, C vectors] = (add ? out : 0) + x [R, K] * w [K, C vectors], K a multiple of 4; one chain of additions over K
 // for every number. Fetch: memory is fetched `ahead` bytes ahead of the products, rows of w lying one after another.
-template <int R, int C, bool Fetch>
+template <class Of, int R, int C, bool Fetch>
 static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
                         bool add, int64_t ahead = 0) {
-    vec acc[R][C];
+    using Vec = typename Of::Vec;
+    constexpr int LINE = 64 / (sizeof(half) * Of::count);  // vectors in a line of memory
+    Vec acc[R][C];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int c = 0; c < C; c++)
-            acc[r][c] = add ? load(out + r * ldo + c * form.between) : _mm256_setzero_ps();
-    for (int64_t begin = 0; begin < K; begin += 4) {  // four vectors are a line of memory
+            acc[r][c] = add ? Of::load(out + r * ldo + c * form.between) : Vec{};
+    for (int64_t begin = 0; begin < K; begin += LINE) {
         if constexpr (Fetch)
             UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + ahead, _MM_HINT_T0);
-        UNROLL for (int64_t k = begin; k < begin + 4; k++, w += form.row) {
+        UNROLL for (int64_t k = begin; k < begin + LINE; k++, w += form.row) {
             // Whichever are fewer, numbers of x or weights, wait in registers for the others.
             if constexpr (R <= C) {
-                vec a[R];
-                UNROLL for (int r = 0; r < R; r++) a[r] = _mm256_broadcast_ss(x + r * ldx + k);
+                Vec a[R];
+                UNROLL for (int r = 0; r < R; r++) a[r] = Of::all(x + r * ldx + k);
                 UNROLL for (int c = 0; c < C; c++) {
-                    const vec b = widen(w + c * form.apart);
-                    UNROLL for (int r = 0; r < R; r++) acc[r][c] = fma(a[r], b, acc[r][c]);
+                    const Vec b = Of::widen(w + c * form.apart);
+                    UNROLL for (int r = 0; r < R; r++) acc[r][c] = Of::fma(a[r], b, acc[r][c]);
                 }
             } else {
-                vec b[C];
-                UNROLL for (int c = 0; c < C; c++) b[c] = widen(w + c * form.apart);
+                Vec b[C];
+                UNROLL for (int c = 0; c < C; c++) b[c] = Of::widen(w + c * form.apart);
                 UNROLL for (int r = 0; r < R; r++) {
-                    const vec a = _mm256_broadcast_ss(x + r * ldx + k);
-                    UNROLL for (int c = 0; c < C; c++) acc[r][c] = fma(a, b[c], acc[r][c]);
+                    const Vec a = Of::all(x + r * ldx + k);
+                    UNROLL for (int c = 0; c < C; c++) acc[r][c] = Of::fma(a, b[c], acc[r][c]);
                 }
             }
         }
     }
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int c = 0; c < C; c++) store(out + r * ldo + c * form.between, acc[r][c]);
+        UNROLL for (int c = 0; c < C; c++) Of::store(out + r * ldo + c * form.between, acc[r][c]);
 }
 
 template <int N>
@@ -152,7 +183,7 @@ static inline void at_most(int64_t vectors, Call call) {
     call(std::integral_constant<int, C>());
 }
 
-// out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / 8, K, 8]. Panels far apart are read
+// out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / P, K, P]. Panels far apart are read
 // side by side, each stretch of panels from its beginning to its end: a processor foresees several such streams better
 // than one.
 static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add) {
@@ -160,14 +191,14 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : 2;
     const int64_t ahead = blocks == 1 ? 512 : 2048;  // of several blocks only the first waits for memory
-    const int64_t panels = N / W, length = panels / C, panel = W * K;
+    const int64_t panels = N / P, length = panels / C, panel = P * K;
     auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
         for (int64_t block = 0, r = 0; block < blocks; block++) {
             const int64_t height = least + (block < longer);
             auto run = [&](auto R, auto most) {
                 at_most<most>(streams, [&](auto c) {
-                    tile<R, c, true>(x + r * K, K, w + first * panel, {W, apart * panel, apart * W}, K,
-                                     out + r * N + first * W, N, add, ahead);
+                    tile<Widest, R, c, true>(x + r * K, K, w + first * panel, {P, apart * panel, apart * P}, K,
+                                             out + r * N + first * P, N, add, ahead);
                 });
             };
             switch (height) {
@@ -190,14 +221,23 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
 static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w, int64_t head, int64_t row, int64_t K,
                            int64_t N, float* out, int64_t ldo, bool add) {
     const int64_t turns = (H + STREAMS - 1) / STREAMS;
-    for (int64_t n = 0; n < N; n += 8 * W)
-        at_most<8>((N - n) / W, [&](auto c) {
+    auto columns = [&](auto of, int64_t n, int64_t vectors) {
+        using Of = decltype(of);
+        at_most<8>(vectors, [&](auto c) {
             for (int64_t turn = 0; turn < turns; turn++)
                 for (int64_t k = 0; k < K; k += 4)
-                    for (int64_t h = turn; h < H; h += turns)
-                        tile<1, c, false>(x + h * ldx + k, 0, w + h * head + k * row + n, {row, W, W}, 4,
-                                          out + h * ldo + n, 0, add || k > 0);
+                    for (int64_t h = turn; h < H; h += turns) {
+                        const half* at = w + h * head + k * row + n;
+                        for (int64_t i = 0; i < 4 * row; i += 32) _mm_prefetch((const char*)(at + i) + AHEAD, _MM_HINT_T0);
+                        tile<Of, 1, c, false>(x + h * ldx + k, 0, at, {row, Of::count, Of::count}, 4,
+                                              out + h * ldo + n, 0, add || k > 0);
+                    }
         });
+    };
+    int64_t n = 0;
+    for (; n + P <= N; n += 8 * P) columns(Widest(), n, (N - n) / P);
+    n = N / P * P;
+    if (n < N) columns(Eight(), n, (N - n) / W);
 }
 
 // LayerNorm without bias: out = (x - mean) / sqrt(variance + 1e-5) * gain, n a multiple of 8. May be in place.
@@ -392,6 +432,8 @@ static double log_likelihood(const float* logits, int64_t token, int64_t V) {
     const float top = *std::max_element(logits, logits + V);
     return logits[token] - top - std::log(soften(scores.data(), int64_t(scores.size())));
 }
+
+extern "C" int64_t columns() { return P; }
 
 // Numbers that wait between the parts of a layer, for as many lanes as are computed at once. A lane is a position of a
 // row: one each while tokens are drawn, all M + 1 of one row when they are known.

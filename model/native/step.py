@@ -1,4 +1,4 @@
-"""All tokens of a batch of patches and their states in one native call, on CPUs with AVX2; see kernel.cpp."""
+"""All tokens of a batch of patches and their states in one native call, on CPUs with AVX2 or more; see kernel.cpp."""
 
 import ctypes
 import logging
@@ -105,9 +105,10 @@ class NativeSteps:
             raise UnavailableError(f"width {c.width} and head size {c.head_dim} must be multiples of {PANEL}")
         if c.tokens_per_patch % LANES or c.heads > MOST_HEADS:
             raise UnavailableError(f"{c.tokens_per_patch} tokens a patch or {c.heads} heads do not suit it")
-        self._decode = load().decode
+        library = load(wide=torch.backends.cpu.get_cpu_capability() == "AVX512")
+        self._decode = library.decode
         self._decode.argtypes, self._decode.restype = [ctypes.c_void_p], None
-        self._matrices, self._vectors = _matrices(transformer), _vectors(transformer)
+        self._matrices, self._vectors = _matrices(transformer, library.columns()), _vectors(transformer)
         self._weight_bytes = sum(matrix.nbytes for matrix in self._matrices.values())
         self._vocabulary = transformer.codebook_size
         self._angles = {name: (*_turn(s.target_angles), *_turn(s.own_angles)) for name, s in transformer.scans.items()}
@@ -228,17 +229,17 @@ def _turn(angles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _matrices(transformer: Transformer) -> dict[str, Tensor]:
-    """Weights as the kernel reads them, side by side in large pages."""
+def _matrices(transformer: Transformer, columns: int) -> dict[str, Tensor]:
+    """Weights as the kernel reads them, in panels of so many columns, side by side in large pages."""
     layers = transformer.layers
 
     def panels(weights: list[Tensor]) -> Tensor:
-        """Matrices [N, K] -> [L, N / 8, K, 8] float16, N filled up with zeros."""
+        """Matrices [N, K] -> [L, N / columns, K, columns] float16, N filled up with zeros."""
         w = torch.stack(weights)
         w = torch.nn.functional.pad(w, (0, 0, 0, -w.shape[1] % PANEL)).half()
         if not w.isfinite().all():
             raise UnavailableError("a weight is too large for 16 bits")
-        return w.unflatten(1, (-1, LANES)).transpose(2, 3)
+        return w.unflatten(1, (-1, columns)).transpose(2, 3)
 
     matrices = {
         "qkv": panels([layer.qkv.weight for layer in layers]),
