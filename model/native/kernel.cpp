@@ -128,6 +128,8 @@ using Widest = Sixteen;
 using Widest = Eight;
 #endif
 constexpr int64_t P = Widest::count;  // columns in a panel of weights
+// A block has as many rows, and reads as many panels side by side, as there are registers for: 16 of eight numbers, or 32.
+constexpr int TALL = P == 16 ? 8 : 6, TALL_PANELS = P == 16 ? 3 : 2;
 
 // Where a matrix of halves lies: row k begins at k * row, and its vector c is c * apart from there. Its products with a
 // row of x lie `between` apart.
@@ -187,9 +189,9 @@ static inline void at_most(int64_t vectors, Call call) {
 // side by side, each stretch of panels from its beginning to its end: a processor foresees several such streams better
 // than one.
 static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add) {
-    const int64_t blocks = (rows + 5) / 6, least = rows / blocks, longer = rows % blocks;  // of 4 to 6 rows, if any
+    const int64_t blocks = (rows + TALL - 1) / TALL, least = rows / blocks, longer = rows % blocks;
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
-    const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : 2;
+    const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : TALL_PANELS;
     const int64_t ahead = blocks == 1 ? 512 : 2048;  // of several blocks only the first waits for memory
     const int64_t panels = N / P, length = panels / C, panel = P * K;
     auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
@@ -206,8 +208,10 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
                 case 2: run(number<2>, number<4>); break;
                 case 3: run(number<3>, number<4>); break;
                 case 4: run(number<4>, number<3>); break;
-                case 5: run(number<5>, number<2>); break;
-                default: run(number<6>, number<2>); break;
+                case 5: run(number<5>, number<TALL_PANELS>); break;
+                case 6: run(number<6>, number<TALL_PANELS>); break;
+                case 7: run(number<7>, number<TALL_PANELS>); break;
+                default: run(number<8>, number<TALL_PANELS>); break;
             }
             r += height;
         }

@@ -21,9 +21,11 @@ LANES = 8  # numbers that are computed at once; tokens are counted in so many
 PANEL = 16  # width, head size and panels of weights are multiples of it
 MOST_HEADS = 128
 # Rows step side by side while all that they read at each step stays in a cache of this size, but FEWEST at least; where
-# not even the weights stay there, so many that arithmetic takes longer than reading the weights anew for them.
+# not even the weights stay there, so many that arithmetic takes longer than reading the weights anew for them. With
+# AVX-512 both are one block of the kernel's.
 CACHE_BYTES = 12 << 20
 FEWEST_ROWS, ROWS_BEYOND_CACHE = 4, 12
+WIDE_ROWS = 8
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +107,10 @@ class NativeSteps:
             raise UnavailableError(f"width {c.width} and head size {c.head_dim} must be multiples of {PANEL}")
         if c.tokens_per_patch % LANES or c.heads > MOST_HEADS:
             raise UnavailableError(f"{c.tokens_per_patch} tokens a patch or {c.heads} heads do not suit it")
-        library = load(wide=torch.backends.cpu.get_cpu_capability() == "AVX512")
+        wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+        library = load(wide)
         self._decode = library.decode
+        self._fewest, self._beyond = (WIDE_ROWS, WIDE_ROWS) if wide else (FEWEST_ROWS, ROWS_BEYOND_CACHE)
         self._decode.argtypes, self._decode.restype = [ctypes.c_void_p], None
         self._matrices, self._vectors = _matrices(transformer, library.columns()), _vectors(transformer)
         self._weight_bytes = sum(matrix.nbytes for matrix in self._matrices.values())
@@ -174,8 +178,8 @@ class NativeSteps:
         c = self.config
         tokens = max(row.words.room + (len(row.nearby) + 1) * c.tokens_per_patch for slot in slots for row in slot.rows)
         left = CACHE_BYTES - self._weight_bytes
-        fit = max(FEWEST_ROWS, left // (4 * tokens * c.width * c.depth))
-        rows = ROWS_BEYOND_CACHE if left < 0 else fit
+        fit = max(self._fewest, left // (4 * tokens * c.width * c.depth))
+        rows = self._beyond if left < 0 else fit
         return int(max(1, rows // max(len(slot.rows) for slot in slots)))
 
 
