@@ -1,9 +1,10 @@
 """Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
 
-One turn of the loop: take a job if there is room, admit it when its pages fit, read cancels, of each job replay one
-batch of patches that exist already, then decide / do / record one batch of all jobs together. Tokens are drawn in one
-thread and pixels painted in another (painter.py): while a batch is drawn, the one before is painted and logged, and
-leases are renewed. Nothing is kept here that log and store do not have: a worker may vanish at any point.
+One turn of the loop: read cancels, of each job replay one batch of patches that exist already, then decide / do /
+record one batch of all jobs together, and meanwhile take a job if there is room and admit it when its pages fit. Tokens
+are drawn in one thread and pixels painted in another (painter.py): while a batch is drawn, the one before is painted
+and logged, and leases are renewed. Nothing is kept here that log and store do not have: a worker may vanish at any
+point.
 """
 
 import asyncio
@@ -108,11 +109,6 @@ class Worker:
             self._painter.thread.close()
 
     async def _turn(self) -> None:
-        if self._scheduler.has_room:
-            await self._take()
-        for job_id in self._scheduler.admit():
-            leased = self._leased[job_id]
-            self._keep(self._opening, self._in_turn(leased, partial(self._open, leased)))
         await self._heed_cancels()
         before, self._begun = self._begun, []
         for leased in [leased for leased in self._leased.values() if leased.is_open and not leased.is_complete]:
@@ -122,9 +118,11 @@ class Worker:
         closed = {job_id for job_id, leased in self._leased.items() if not leased.is_open}
         batch, started = self._scheduler.schedule(closed), time.perf_counter()
         if batch:
-            await self._draw(batch)
-        elif self._opening:
-            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(self._draw(batch), self._take())
+        else:
+            await self._take()
+            if self._opening:
+                await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
         # Pixels are never more than a batch behind: memory stays flat, and nobody waits longer for a patch.
         await asyncio.gather(*before, *([] if self._ahead else self._begun))
         if batch:
@@ -136,6 +134,14 @@ class Worker:
     # Taking and opening jobs
 
     async def _take(self) -> None:
+        """Take a job if there is room, and begin those whose pages fit."""
+        if self._scheduler.has_room:
+            await self._ask_for_one()
+        for job_id in self._scheduler.admit():
+            leased = self._leased[job_id]
+            self._keep(self._opening, self._in_turn(leased, partial(self._open, leased)))
+
+    async def _ask_for_one(self) -> None:
         is_idle = self._scheduler.pages_promised == 0
         try:
             taken = await self._broker.take(self.name, 1, self._idle_wait_s if is_idle else 0.0)
