@@ -128,7 +128,8 @@ using Widest = Sixteen;
 using Widest = Eight;
 #endif
 constexpr int64_t P = Widest::count;  // columns in a panel of weights
-// A block has as many rows, and reads as many panels side by side, as there are registers for: 16 of eight numbers, or 32.
+// A block has as many rows, and reads as many panels side by side, as there are registers for: 16 of eight numbers, or
+// 32 of sixteen.
 constexpr int TALL = P == 16 ? 8 : 6, TALL_PANELS = P == 16 ? 3 : 2;
 
 // Where a matrix of halves lies: row k begins at k * row, and its vector c is c * apart from there. Its products with a
@@ -232,7 +233,8 @@ static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w
                 for (int64_t k = 0; k < K; k += 4)
                     for (int64_t h = turn; h < H; h += turns) {
                         const half* at = w + h * head + k * row + n;
-                        for (int64_t i = 0; i < 4 * row; i += 32) _mm_prefetch((const char*)(at + i) + AHEAD, _MM_HINT_T0);
+                        for (int64_t line = 0; line < 4 * row; line += 32)
+                            _mm_prefetch((const char*)(at + line) + AHEAD, _MM_HINT_T0);
                         tile<Of, 1, c, false>(x + h * ldx + k, 0, at, {row, Of::count, Of::count}, 4,
                                               out + h * ldo + n, 0, add || k > 0);
                     }
