@@ -25,7 +25,6 @@ class Task(StrEnum):
 
 FILM_TASKS = (Task.IMAGE_ANIMATION, Task.TEXT_TO_VIDEO)
 FRAMES, FPS = 16, 8  # of a film that leaves them open
-FILM_CFG_SCALE = 2.0  # likewise: with the guidance that suits pictures, frames drift apart
 FPS_MAX = 60
 
 SHORT_TASK_NAMES = {
@@ -102,7 +101,7 @@ class SamplingParams(Frozen):
         description="Keep tokens at least this many times as likely as the likeliest; 0 keeps all.",
     )
     later_min_p: float = Field(
-        default=0.3,
+        default=0.6,
         strict=True,
         ge=0.0,
         le=1.0,
@@ -113,13 +112,14 @@ class SamplingParams(Frozen):
         strict=True,
         ge=0.0,
         le=20.0,
-        description="Classifier-free guidance: 1 is off, higher follows the prompt more closely. Films: 2.",
+        description="Classifier-free guidance: 1 is off, higher follows the prompt more closely. Of a film the first "
+        "frame is guided.",
     )
     distilled: bool = Field(
         default=False,
         strict=True,
         description="Approximate and faster: one pass that has learned what guidance of cfg_scale comes to, not two. "
-        "Follows the prompt a little less.",
+        "Follows the prompt a little less. Makes no difference to films.",
     )
 
 

@@ -74,10 +74,9 @@ class Canvas:
         """Select: what a patch looks at in the current phase."""
         return self.plan.nearby(self.plan.phases[self.phase], patch)
 
-    @property
-    def branches(self) -> int:
-        """Pages that a patch takes."""
-        return self.sampling.branches
+    def branches(self, patch: Patch) -> int:
+        """Pages that it takes."""
+        return self.sampling.at(patch.frame).branches
 
     def place(self, patch: Patch) -> list[float]:
         rows, columns = self.grid.rows, self.grid.columns

@@ -148,8 +148,8 @@ class PatchDecoder:
         """Tokens [n, M] of n patches in scan order, known as _fixed() gives them; their states are in the pool then."""
         if not 1 <= len(batch) <= self.slots:
             raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
-        keys = [(canvas.key, patch, row) for canvas, patch in batch for row in range(canvas.branches)]
-        for key in (near for c, p in batch for row in range(c.branches) for near, _ in _nearby(c, p, row)):
+        keys = [(canvas.key, patch, row) for canvas, patch in batch for row in range(canvas.branches(patch))]
+        for key in (near for c, p in batch for row in range(c.branches(p)) for near, _ in _nearby(c, p, row)):
             self.pool.page(key)  # patches of one batch must not look at each other
         self.pool.take(keys)
         try:
@@ -173,7 +173,7 @@ class PatchDecoder:
                 self.pool.page((canvas.key, patch, row)),
                 [(self.pool.page(key), offset) for key, offset in _nearby(canvas, patch, row)],
             )
-            for row in range(canvas.branches)
+            for row in range(canvas.branches(patch))
         ]
         noise = patch_noise(canvas.seed, *patch, self.config.tokens_per_patch)
         return Slot(rows, canvas.sampling.at(patch.frame), noise, known, said=canvas.said)
@@ -193,7 +193,7 @@ class PatchDecoder:
             for place, i in enumerate(chosen):
                 drawn[i] = tokens[place]
                 canvas, patch = batch[i]
-                for row in range(canvas.branches):
+                for row in range(canvas.branches(patch)):
                     page = self.pool.page((canvas.key, patch, row))
                     self.pool.write(page, keys[:, 2 * place + row], values[:, 2 * place + row])
         return drawn
@@ -280,7 +280,7 @@ class PatchDecoder:
 
     def remove(self, canvas: Canvas, patch: Patch) -> None:
         """Forget the states of a patch; unknown ones are ignored (a patch that nothing looks at later)."""
-        for row in range(canvas.branches):
+        for row in range(canvas.branches(patch)):
             if (key := (canvas.key, patch, row)) in self.pool:
                 self.pool.remove(key)
 
@@ -296,7 +296,7 @@ class PatchDecoder:
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""
-        contexts = [_nearby(c, p, row) if row < c.branches else [] for c, p in slots for row in range(2)]
+        contexts = [_nearby(c, p, row) if row < c.branches(p) else [] for c, p in slots for row in range(2)]
         keys, values, mask = self.pool.select(contexts, most)
         return _Context(
             [canvas.order.name for canvas, _ in slots for _ in range(2)],

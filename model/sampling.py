@@ -12,6 +12,9 @@ class Sampling:
     """How tokens are drawn. temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0 keep all; cfg_scale 1 is no
     guidance. distilled: one pass that has learned what guidance comes to, instead of two.
 
+    Of a film the first frame alone is guided: what a film shows is decided there, and guidance makes later ones drift
+    away from it.
+
     min_p keeps tokens at least this many times as likely as the likeliest; later_min_p does in a film's frames after
     the first, if it is more. There most tokens are those of the frame before, of which the model is sure, and what is
     drawn from the rest flickers. Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling" (2024).
@@ -31,8 +34,10 @@ class Sampling:
         return 1 if self.cfg_scale == 1 or self.distilled else 2
 
     def at(self, frame: int) -> "Sampling":
-        """What holds in this frame, by min_p alone."""
-        return replace(self, min_p=max(self.min_p, self.later_min_p) if frame else self.min_p, later_min_p=0.0)
+        """What holds in this frame, by cfg_scale and min_p alone."""
+        if frame == 0:
+            return replace(self, later_min_p=0.0)
+        return replace(self, cfg_scale=1.0, min_p=max(self.min_p, self.later_min_p), later_min_p=0.0)
 
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def draw_sketch(
     beside = sketcher.told(aspect)
     plan = compile_plan(whole, ORDERS[decoder.config.orders[0]], decoder.extent)
     first = decoder.start_plan(key, plan, prompt, replace(sampling, distilled=False), seed)
-    said = torch.zeros(SKETCHES if first.branches > 1 else 1, dtype=torch.float64)
+    said = torch.zeros(SKETCHES if first.branches(patch) > 1 else 1, dtype=torch.float64)
     sketches = [
         replace(
             first,

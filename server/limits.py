@@ -68,7 +68,8 @@ def pages_of(job: Job, model: ModelInfo) -> int | None:
         return None
     # With classifier-free guidance there is a second branch, without the prompt.
     sampling = job.request.sampling
-    is_guided = job.request.prompt is not None and sampling.cfg_scale != 1 and not sampling.distilled
+    in_one_pass = sampling.cfg_scale == 1 or (sampling.distilled and not job.is_film)
+    is_guided = job.request.prompt is not None and not in_one_pass
     return pages_needed(job.plan(Extent(*model.extent)), model.slots) * (model.guided_pages if is_guided else 1)
 
 

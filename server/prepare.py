@@ -10,7 +10,6 @@ from canvas.controller import choose_orders
 from canvas.grid import Extent
 from jobs.job import Candidate, Job, ModelInfo, candidate_id, layout_of
 from jobs.request import (
-    FILM_CFG_SCALE,
     FILM_TASKS,
     FPS,
     FPS_MAX,
@@ -269,13 +268,10 @@ def _with_rate(wanted: GenerateRequest, given_fps: float | None) -> GenerateRequ
 
 
 def _with_guidance(wanted: GenerateRequest) -> GenerateRequest:
-    """guidance_scale under its other name; a film that asks for no guidance gets less than a picture would."""
-    scale = wanted.guidance_scale
-    if scale is None and wanted.resolved_task in FILM_TASKS and "cfg_scale" not in wanted.sampling.model_fields_set:
-        scale = FILM_CFG_SCALE
-    if scale is None:
+    """guidance_scale under its other name."""
+    if wanted.guidance_scale is None:
         return wanted
-    sampling = wanted.sampling.model_copy(update={"cfg_scale": scale})
+    sampling = wanted.sampling.model_copy(update={"cfg_scale": wanted.guidance_scale})
     return wanted.model_copy(update={"sampling": sampling, "guidance_scale": None})
 
 

@@ -35,7 +35,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
         "top_k": 0,
         "top_p": 0.95,
         "min_p": 0.0,
-        "later_min_p": 0.3,
+        "later_min_p": 0.6,
         "cfg_scale": 4.0,
         "distilled": False,
     },

@@ -138,5 +138,5 @@ def _sampling(job: Job) -> Sampling:
         min_p=asked.min_p,
         later_min_p=asked.later_min_p,
         cfg_scale=asked.cfg_scale if job.request.prompt is not None else 1.0,
-        distilled=asked.distilled,
+        distilled=asked.distilled and not job.is_film,
     )

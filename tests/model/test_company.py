@@ -65,7 +65,7 @@ def sequence(canvas: Canvas) -> Sequence[Patch]:
 
 def pages(decoder: PatchDecoder, canvas: Canvas) -> Tensor:
     """All states of a canvas in the pool."""
-    keys = [(canvas.key, patch, row) for patch in canvas.grid for row in range(canvas.branches)]
+    keys = [(canvas.key, patch, row) for patch in canvas.grid for row in range(canvas.branches(patch))]
     return decoder.pool.storage[:, [decoder.pool.page(key) for key in keys]]
 
 

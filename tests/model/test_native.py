@@ -59,7 +59,7 @@ def draw_natively(
     The states of the last are left in the pool.
     """
     canvas, patch = job
-    keys = [(canvas.key, patch, row) for row in range(canvas.branches)]
+    keys = [(canvas.key, patch, row) for row in range(canvas.branches(patch))]
     if keys[0] not in decoder.pool:
         decoder.pool.take(keys)
     n, m = noise.shape
@@ -80,7 +80,7 @@ def both_ways(
     canvas, patch = job
     noise = patch_noise(canvas.seed, *patch, m)[None]
     tokens, trace = draw_natively(model, decoder, job, noise)
-    pages = [decoder.pool.page((canvas.key, patch, row)) for row in range(canvas.branches)]
+    pages = [decoder.pool.page((canvas.key, patch, row)) for row in range(canvas.branches(patch))]
     states = decoder.pool.keys[:, pages].transpose(-1, -2), decoder.pool.values[:, pages]
     context = decoder._context([job], decoder.extent.max_nearby)
     hidden, keys, values = transformer.patch_pass(
@@ -91,7 +91,7 @@ def both_ways(
     )
     logits = transformer.logits(hidden[:, :-1])
     guided = guide(logits[0], logits[1], torch.tensor(canvas.sampling.cfg_scale))
-    return trace[0], guided, states, (keys[:, : canvas.branches], values[:, : canvas.branches])
+    return trace[0], guided, states, (keys[:, : canvas.branches(patch)], values[:, : canvas.branches(patch)])
 
 
 @native_only
@@ -131,7 +131,7 @@ def test_greedy_tokens_of_the_shipped_checkpoint_are_those_of_pytorch() -> None:
 
 def pages(decoder: PatchDecoder, canvas: Canvas, patches: Iterable[Patch] | None = None) -> Tensor:
     """The states of some patches of a canvas, or of all."""
-    keys = [(canvas.key, patch, row) for patch in patches or canvas.grid for row in range(canvas.branches)]
+    keys = [(canvas.key, patch, row) for patch in patches or canvas.grid for row in range(canvas.branches(patch))]
     return decoder.pool.storage[:, [decoder.pool.page(key) for key in keys]]
 
 

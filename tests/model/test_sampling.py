@@ -53,9 +53,11 @@ def test_min_p_keeps_what_is_nearly_as_likely_as_the_likeliest() -> None:
     assert (draws(level, Sampling(min_p=1.0)) > 0).all(), "among equals none goes"
 
 
-def test_frames_after_the_first_have_a_min_p_of_their_own() -> None:
-    film = Sampling(min_p=0.1, later_min_p=0.3)
+def test_frames_after_the_first_have_a_min_p_of_their_own_and_no_guidance() -> None:
+    film = Sampling(min_p=0.1, later_min_p=0.3, cfg_scale=4.0)
     assert [film.at(frame).min_p for frame in (0, 1, 5)] == [0.1, 0.3, 0.3]
+    assert [film.at(frame).cfg_scale for frame in (0, 1, 5)] == [4.0, 1.0, 1.0]
+    assert [film.at(frame).branches for frame in (0, 1, 5)] == [2, 1, 1]
     assert Sampling(min_p=0.5, later_min_p=0.3).at(1).min_p == 0.5
     assert Sampling().at(0) == Sampling().at(3) == Sampling()
 

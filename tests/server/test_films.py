@@ -260,11 +260,11 @@ async def test_a_plan_of_a_film_counts_all_frames(gateway: Any) -> None:
     assert (animation["patches_to_draw"], animation["patches_known"], animation["rounds"]) == (18, 6, film["rounds"])
 
 
-async def test_a_film_that_asks_for_no_guidance_gets_less_than_a_picture(gateway: Any) -> None:
+async def test_a_film_is_guided_as_a_picture_is(gateway: Any) -> None:
     film = {"task": "text_to_video", "prompt": "the sea", "frames": 2}
     async with gateway.drawing():
         scales = [
             (await gateway.generate(**body))["sampling"]["cfg_scale"]
             for body in ({}, film, {**film, "guidance_scale": 3}, {**film, "sampling": {"cfg_scale": 4}})
         ]
-    assert scales == [4, 2, 3, 4]
+    assert scales == [4, 4, 3, 4]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,13 @@ from tqdm import tqdm
 from canvas.grid import Extent, Grid, Patch
 from canvas.order import Order, ready
 from canvas.plan import choose_order, compile_plan
-from jobs.request import FILM_CFG_SCALE, SamplingParams
+from jobs.request import SamplingParams
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder
 from model.sampling import Sampling
 from training.datasets import to_uint8
 
 SERVED = Sampling(**SamplingParams().model_dump())  # what a request gets that asks for nothing else
-SERVED_FILM = replace(SERVED, cfg_scale=FILM_CFG_SCALE)
 
 
 def wavefront(grid: Grid, order: Order, extent: Extent) -> Iterator[list[Patch]]:
@@ -84,10 +83,9 @@ class Gallery:
         folder: Path,
         slots: int = 32,
         sampling: Sampling = SERVED,
-        film_sampling: Sampling = SERVED_FILM,
     ) -> None:
         self.model, self.folder, self.slots = model, folder, slots
-        self.sampling, self.film_sampling = sampling, film_sampling
+        self.sampling = sampling
 
     def draw(
         self, name: str, prompts: Sequence[str | None], width: int, height: int, order: str = "auto", seed: int = 0
@@ -112,24 +110,23 @@ class Gallery:
         grid = Grid.from_pixels(width, height, self.model.config.patch_px, frames)
         allowed = self.model.config.transformer.orders if order == "auto" else (order,)
         chosen = choose_order(grid, Extent(*self.model.config.transformer.extent), allowed)
-        sampling = self.sampling if frames == 1 else self.film_sampling
-        paths = [self._path(p, grid, width, height, chosen.name, seed + i, sampling) for i, p in enumerate(prompts)]
+        paths = [self._path(p, grid, width, height, chosen.name, seed + i) for i, p in enumerate(prompts)]
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         with tqdm(total=len(prompts) * len(grid), desc=name, unit="patch", dynamic_ncols=True, delay=1) as bar:
             bar.update((len(prompts) - len(missing)) * len(grid))
             for start in range(0, len(missing), self.slots):
                 group = missing[start : start + self.slots]
                 decoder = decoder_for(self.model, grid, chosen, len(group), self.slots)
-                canvases = [decoder.start(str(i), grid, chosen.name, prompts[i], sampling, seed + i) for i in group]
+                canvases = [
+                    decoder.start(str(i), grid, chosen.name, prompts[i], self.sampling, seed + i) for i in group
+                ]
                 pixels = to_uint8(draw_together(decoder, canvases, bar.update)).cpu()
                 for i, film in zip(group, pixels[..., :height, :width].split(frames), strict=True):
                     write_png(torch.cat(list(film), 1), paths[i])
         return torch.stack([torch.stack(read_png(path).split(height, 1)) for path in paths])
 
-    def _path(
-        self, prompt: str | None, grid: Grid, width: int, height: int, order: str, seed: int, sampling: Sampling
-    ) -> Path:
-        told = [self.model.version, prompt, width, height, grid.frames, order, seed, asdict(sampling)]
+    def _path(self, prompt: str | None, grid: Grid, width: int, height: int, order: str, seed: int) -> Path:
+        told = [self.model.version, prompt, width, height, grid.frames, order, seed, asdict(self.sampling)]
         digest = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
         size = f"{width}x{height}" if grid.frames == 1 else f"{width}x{height}x{grid.frames}"
         return self.folder / f"{size}-{order}" / f"{seed:06d}-{digest}.png"
