@@ -193,7 +193,8 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
     const int64_t blocks = (rows + TALL - 1) / TALL, least = rows / blocks, longer = rows % blocks;
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : TALL_PANELS;
-    const int64_t ahead = blocks == 1 ? 512 : 2048;  // of several blocks only the first waits for memory
+    // Of several blocks only the first waits for memory, and sixteen numbers at once wait less for arithmetic.
+    const int64_t ahead = blocks == 1 && P == 8 ? 512 : 2048;
     const int64_t panels = N / P, length = panels / C, panel = P * K;
     auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
         for (int64_t block = 0, r = 0; block < blocks; block++) {
