@@ -22,7 +22,7 @@ from docs.shipped_server import shipped_server
 DOCS = Path(__file__).parent
 MARKS = "<!-- drawn -->", "<!-- /drawn -->"
 PHOTO_WIDTH = 256  # px: what is drawn goes on from a photograph made so wide
-CALM = {"temperature": 0.6, "cfg_scale": 1.5}  # for films, near the photograph
+CALM = {"temperature": 0.6}  # for films, near the photograph
 MILD = {"temperature": 0.8, "cfg_scale": 1.5}
 DRAWN_MAX_S = 1800
 

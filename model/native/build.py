@@ -16,12 +16,8 @@ SOURCE = Path(__file__).with_name("kernel.cpp")
 CODE = SOURCE.read_bytes()  # now: a process must not build what an update brings later, for a step.py it does not have
 # Named features, not -march=native: any machine that has them computes the same bits, and may share the file.
 FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC")
-WIDE = (
-    "-mavx512f",
-    "-mavx512vl",
-    "-mavx512bw",
-    "-mavx512dq",
-)  # as well, where they are to be had: the same bits, sooner
+# As well, where they are to be had: the same bits, sooner.
+WIDE = ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")
 
 
 class UnavailableError(Exception):
