@@ -205,6 +205,26 @@ def test_later_frames_are_drawn_with_a_min_p_of_their_own(model: Model, step: st
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])
+def test_of_a_film_the_first_frame_alone_is_guided_and_takes_two_pages(model: Model, step: str) -> None:
+    grid, (first, later) = Grid(2, 1, 1, model.config.patch_px), (Patch(0, 0, 0), Patch(1, 0, 0))
+    decoders = [PatchDecoder(model, step=step) for _ in range(2)]
+    guided, plain = (
+        decoder.start("job", grid, "zeta", PROMPT, Sampling(cfg_scale=scale), 5)
+        for decoder, scale in zip(decoders, (4.0, 1.0), strict=True)
+    )
+    [tokens] = decoders[0].decode([(guided, first)])
+    assert len(decoders[0].pool) == 2
+    plain.cells = guided.cells  # its own sketch is another one
+    decoders[1].prefill([(plain, first, tokens)])
+    [[of_guided], [of_plain]] = (d.decode([(c, later)]) for d, c in zip(decoders, (guided, plain), strict=True))
+    assert torch.equal(of_guided, of_plain)
+    assert len(decoders[0].pool) == 3
+    for patch in (first, later):
+        decoders[0].remove(guided, patch)
+    assert len(decoders[0].pool) == 0
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
 def test_guidance_in_one_pass_takes_one_page_a_patch_and_is_told_its_scale(model: Model, step: str) -> None:
     decoder, grid, first = PatchDecoder(model, step=step), Grid(1, 2, 2, model.config.patch_px), Patch(0, 0, 0)
 
