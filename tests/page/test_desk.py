@@ -54,18 +54,18 @@ def test_finer_settings_are_sent_and_can_be_put_back(page: Page, gateway: PageGa
     expect(page.locator("#order")).to_have_value("auto")
 
 
-def test_guidance_left_alone_goes_along_with_what_is_asked_for(page: Page) -> None:
+def test_guidance_is_the_same_for_films_and_pictures(page: Page) -> None:
     page.click("#more summary")
     scale = page.locator("#cfg_scale")
-    for kind, usual in (("A film", "2"), ("A picture", "4")):
+    for kind in ("A film", "A picture"):
         page.get_by_role("radio", name=kind).check()
-        expect(scale).to_have_value(usual)
+        expect(scale).to_have_value("4")
         expect(page.locator("#more-summary")).to_have_text("")
     page.fill("#cfg_scale", "5")
     page.get_by_role("radio", name="A film").check()
     expect(scale).to_have_value("5")
     page.click("#defaults")
-    expect(scale).to_have_value("2")
+    expect(scale).to_have_value("4")
 
 
 def test_the_seed_is_kept_only_when_asked(page: Page, gateway: PageGateway) -> None:

@@ -22,7 +22,6 @@ const PROMPT_HINTS = {
   animation: "Words are optional. “Panning right”, “a still camera” or “time-lapse” say what moves.",
 };
 const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 4 };
-const FILM_KNOBS = { ...KNOBS, cfg_scale: 2 }; // with more, frames drift apart
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "distilled", "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
@@ -37,7 +36,6 @@ export class Desk {
     this.outpainting = outpainting;
     this.onSubmit = onSubmit;
     this.models = [];
-    this.usual = KNOBS; // of what is asked for
     this.countdown = 0;
     this.fields = new PictureFields(outpainting);
     this.planner = new Planner({
@@ -127,8 +125,7 @@ export class Desk {
     byId("n").value = "1";
     byId("seed").value = seed ?? "";
     byId("order").value = orderToAsk(order);
-    this.usual = isFilm(record) ? FILM_KNOBS : KNOBS;
-    for (const name of Object.keys(KNOBS)) byId(name).value = sampling?.[name] ?? this.usual[name];
+    for (const [name, usual] of Object.entries(KNOBS)) byId(name).value = sampling?.[name] ?? usual;
     byId("distilled").checked = sampling?.distilled ?? false;
     if (this.modelNamed(model)) byId("model").value = model;
     this.clearErrors();
@@ -314,7 +311,7 @@ export class Desk {
       byId("seed").removeAttribute("aria-invalid");
     });
     byId("defaults").addEventListener("click", () => {
-      for (const [name, value] of Object.entries(this.usual)) byId(name).value = value;
+      for (const [name, usual] of Object.entries(KNOBS)) byId(name).value = usual;
       byId("distilled").checked = false;
       byId("order").value = "auto";
       this.#refresh();
@@ -333,11 +330,8 @@ export class Desk {
     byId("film-fields").hidden = !this.wantsFilm;
     byId("film-length").textContent = this.#filmWords();
     byId("prompt-hint").textContent = PROMPT_HINTS[this.wantsFilm ? (picture ? "animation" : "film") : "picture"];
-    const before = this.usual;
-    this.usual = this.wantsFilm ? FILM_KNOBS : KNOBS;
     const changed = [];
-    for (const [name, usual] of Object.entries(this.usual)) {
-      if (Number(byId(name).value) === before[name]) byId(name).value = usual; // what was left alone goes along
+    for (const [name, usual] of Object.entries(KNOBS)) {
       const value = Number(byId(name).value);
       byId(`${name}-value`).textContent = String(value);
       if (value !== usual) changed.push(`${name === "cfg_scale" ? "guidance" : name.replace("_", "-")} ${value}`);
