@@ -64,6 +64,7 @@ def test_guidance_is_the_same_for_films_and_pictures(page: Page) -> None:
     page.fill("#cfg_scale", "5")
     page.get_by_role("radio", name="A film").check()
     expect(scale).to_have_value("5")
+    expect(page.locator("#distilled-row")).to_be_hidden()
     page.click("#defaults")
     expect(scale).to_have_value("4")
 

@@ -71,9 +71,9 @@ export class Desk {
     return this.models.find(({ name }) => name === byId("model").value) ?? this.models[0];
   }
 
-  /** Whether the model has learned guidance in one pass. */
+  /** Whether guidance in one pass makes a difference: to pictures, of a model that has learned it. */
   get #canDistil() {
-    return this.model?.distilled_scale > 1;
+    return this.model?.distilled_scale > 1 && !this.wantsFilm;
   }
 
   modelNamed(name) {
