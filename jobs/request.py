@@ -87,7 +87,7 @@ class SamplingParams(Frozen):
         default=0, strict=True, ge=0, le=65_536, description="Keep only the k likeliest tokens; 0 keeps all."
     )
     top_p: float = Field(
-        default=0.95,
+        default=0.98,
         strict=True,
         gt=0.0,
         le=1.0,

@@ -33,7 +33,7 @@ _JOB_EXAMPLE: dict[str, Any] = {
     "sampling": {
         "temperature": 1.0,
         "top_k": 0,
-        "top_p": 0.95,
+        "top_p": 0.98,
         "min_p": 0.0,
         "later_min_p": 0.6,
         "cfg_scale": 4.0,

@@ -34,7 +34,7 @@ from training.tokenizer import TokenizerRecipe, train_tokenizer
 from training.transformer import train_transformer
 
 # Without guidance: so early, words say too little to be guided by.
-SAMPLING = Sampling(top_p=0.95)
+SAMPLING = Sampling(top_p=0.98)
 
 
 def models(preset: str = "tiny") -> dict[str, ModelConfig]:

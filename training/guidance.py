@@ -79,7 +79,7 @@ def train_guidance(
 
     def sample(path: Path) -> None:
         taught = replace(model, config=config, transformer=transformer)
-        sampling = Sampling(top_p=0.95, cfg_scale=min(4.0, most), distilled=True)
+        sampling = Sampling(top_p=0.98, cfg_scale=min(4.0, most), distilled=True)
         save_sheet(draw_pictures(taught, SAMPLE_PROMPTS, 4, 4, sampling), path, columns=4)
 
     trainer.run(loss, evaluate, sample)

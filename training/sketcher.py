@@ -26,7 +26,7 @@ from training.sources import CaptionedCrops, sketch_batch
 from training.transformer import SAMPLE_PROMPTS, part_of
 
 HELD_OUT = 3  # batches of scenes
-SAMPLED = Sampling(top_p=0.95, cfg_scale=4.0)
+SAMPLED = Sampling(top_p=0.98, cfg_scale=4.0)
 
 
 def train_sketcher(

@@ -147,7 +147,7 @@ def draw_pictures(
     prompts: Sequence[str | None],
     rows: int,
     columns: int,
-    sampling: Sampling = Sampling(temperature=1.0, top_p=0.95, cfg_scale=3.0),
+    sampling: Sampling = Sampling(temperature=1.0, top_p=0.98, cfg_scale=3.0),
     order: str = "zeta",
     seed: int = 0,
     frames: int = 1,

@@ -177,6 +177,7 @@ def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(
         ((canvases, drawn),) = seen
         expected = likelihood_ratio(model, drawn, model.sketcher.told(torch.tensor([1.5])))
     assert len(drawn) == SKETCHES
+    assert {canvas.sampling.cfg_scale for canvas in canvases} == {1.5}, "guided half as much as the patches, with 2"
     said = torch.cat([canvas.said for canvas in canvases])
     assert torch.allclose(said.float(), expected, atol=0.02 * float(expected.abs().max()))
     assert torch.equal(kept, drawn[int(expected.argmax())])

@@ -32,7 +32,7 @@ def test_an_example_fills_the_prompt_and_ctrl_enter_sends_it(page: Page, gateway
 def test_without_words_and_seed_the_request_leaves_them_out(page: Page, gateway: PageGateway) -> None:
     page.click("#generate")
     has_status(page, "succeeded")
-    sampling = {"temperature": 1, "top_p": 0.95, "cfg_scale": 4}
+    sampling = {"temperature": 1, "top_p": 0.98, "cfg_scale": 4}
     assert gateway.posted == [{"width": 512, "height": 256, "order": "auto", "sampling": sampling}]
     expect(page.locator("#title")).to_have_text("Untitled")
 
@@ -46,7 +46,7 @@ def test_finer_settings_are_sent_and_can_be_put_back(page: Page, gateway: PageGa
     expect(page.locator("#more-summary")).to_have_text("temperature 0.5, guidance 5, in one pass")
     page.click("#generate")
     has_status(page, "succeeded")
-    assert gateway.posted[0]["sampling"] == {"temperature": 0.5, "top_p": 0.95, "cfg_scale": 5, "distilled": True}
+    assert gateway.posted[0]["sampling"] == {"temperature": 0.5, "top_p": 0.98, "cfg_scale": 5, "distilled": True}
     assert gateway.posted[0]["order"] == "zeta"
     page.click("#defaults")
     expect(page.locator("#temperature")).to_have_value("1")

@@ -21,7 +21,7 @@ async def test_a_request_becomes_a_job_with_everything_fixed(gateway: Any) -> No
     assert 0 <= job["seed"] < 2**32
     assert job["order"] == "zeta"  # wide canvases are quicker row by row
     assert job["model"] == "tiny"
-    sampling = {"temperature": 1.0, "top_k": 0, "top_p": 0.95, "min_p": 0.0, "later_min_p": 0.6, "cfg_scale": 4.0}
+    sampling = {"temperature": 1.0, "top_k": 0, "top_p": 0.98, "min_p": 0.0, "later_min_p": 0.6, "cfg_scale": 4.0}
     sampling["distilled"] = False
     assert job["sampling"] == sampling
     assert (await gateway.client.get(job["links"]["self"])).json() == job

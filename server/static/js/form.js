@@ -21,7 +21,7 @@ const PROMPT_HINTS = {
   film: "A film needs words. “Panning right”, “a still camera” or “time-lapse” say what moves.",
   animation: "Words are optional. “Panning right”, “a still camera” or “time-lapse” say what moves.",
 };
-const KNOBS = { temperature: 1, top_p: 0.95, cfg_scale: 4 };
+const KNOBS = { temperature: 1, top_p: 0.98, cfg_scale: 4 };
 const IN_DETAILS = new Set([...Object.keys(KNOBS), "distilled", "order", "model"]);
 
 const TITLES = { 404: "Not on the server.", 429: "The queue is full.", 503: "The server is not ready." };
