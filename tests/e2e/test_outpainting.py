@@ -48,7 +48,9 @@ def finish(page: Page) -> None:
     expect(page.locator("#canvas")).to_have_attribute("data-status", "succeeded")
 
 
-def test_a_picture_grows_at_the_edge_that_is_pulled_and_keeps_every_pixel(page: Page, artifacts: Path) -> None:
+@pytest.fixture(scope="module")
+def grown(page: Page, artifacts: Path) -> NDArray[np.uint8]:
+    """The photograph, pulled larger on three sides and finished, as the page shows it."""
     file = io.BytesIO()
     Image.fromarray(photograph()).save(file, "PNG")
     page.set_input_files("#file", {"name": "mine.png", "mimeType": "image/png", "buffer": file.getvalue()})
@@ -64,19 +66,23 @@ def test_a_picture_grows_at_the_edge_that_is_pulled_and_keeps_every_pixel(page: 
 
     finish(page)
     page.screenshot(path=artifacts / "outpainting.png")
-    picture = shown(page)
-    assert picture.shape == (294, 264, 4)
-    assert (picture[..., 3] == 255).all()
-    assert np.array_equal(picture[128 : 128 + GIVEN[1], 64:, :3], photograph())
-    drawn = picture[:128, :, :3]
+    return shown(page)
+
+
+def test_a_picture_grows_at_the_edge_that_is_pulled_and_keeps_every_pixel(page: Page, grown: NDArray[np.uint8]) -> None:
+    assert grown.shape == (294, 264, 4)
+    assert (grown[..., 3] == 255).all()
+    assert np.array_equal(grown[128 : 128 + GIVEN[1], 64:, :3], photograph())
+    drawn = grown[:128, :, :3]
     assert drawn.std() > 5, "the strip above is painted, not left blank"
 
     with page.expect_download() as download:
         page.click("#download-png")
     with Image.open(download.value.path()) as result:
-        assert np.array_equal(np.asarray(result.convert("RGB")), picture[..., :3])
+        assert np.array_equal(np.asarray(result.convert("RGB")), grown[..., :3])
 
 
+@pytest.mark.usefixtures("grown")
 def test_a_part_of_the_result_is_painted_anew_and_nothing_else_changes(page: Page) -> None:
     before = shown(page)[..., :3]
     page.click("#repaint-result")
@@ -91,6 +97,7 @@ def test_a_part_of_the_result_is_painted_anew_and_nothing_else_changes(page: Pag
     assert not changed.any()
 
 
+@pytest.mark.usefixtures("grown")
 def test_a_reload_finds_the_same_picture_and_can_go_on_from_it(page: Page) -> None:
     before = shown(page)
     page.reload()
