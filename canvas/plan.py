@@ -161,14 +161,16 @@ def compile_plan(grid: Grid, order: Order, extent: Extent) -> Plan:
     return Plan(grid, extent, (Phase(Region.whole(grid), order),))
 
 
-def pages_needed(plan: Plan, slots: int) -> int:
+def pages_needed(plan: Plan, slots: int, of_first_frame: int = 1) -> int:
     """Most pool pages a job can hold at once when the worker's scheduler hands out its patches, whatever else runs.
 
     Batches of up to `slots` keep to wavefront rounds except that one which completes a round may also begin the next,
-    with at most slots - 1 patches; so these come on top of the wavefront's own high-water mark. Never more than one
-    page a patch.
+    with at most slots - 1 patches; so these come on top of the wavefront's own high-water mark. Never more patches than
+    there are.
+    of_first_frame: pages that each patch of the first frame takes; those of later frames take one.
     """
-    return min(len(plan.grid), plan.wavefront_high_water + slots - 1)
+    held = min(len(plan.grid), plan.wavefront_high_water + slots - 1)
+    return held + (of_first_frame - 1) * min(held, plan.grid.rows * plan.grid.columns)
 
 
 def choose_order(grid: Grid, extent: Extent, orders: Sequence[str]) -> Order:

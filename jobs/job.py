@@ -50,7 +50,10 @@ class ModelInfo(Frozen):
     slots: int | None = Field(default=None, description="Patches that a worker draws together.")
     pool_pages: int | None = Field(default=None, description="Pages of a worker's context pool.")
     page_bytes: int | None = Field(default=None, description="Size of a page: of the states of one patch.")
-    guided_pages: int = Field(default=1, description="Pages that a patch takes with classifier-free guidance.")
+    guided_pages: int = Field(
+        default=1,
+        description="Pages that a patch of a picture, or of a film's first frame, takes with classifier-free guidance.",
+    )
     distilled_scale: float = Field(
         default=1.0, description="Largest cfg_scale that sampling.distilled can draw with; 1: none, it was not learned."
     )

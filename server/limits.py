@@ -66,11 +66,11 @@ def pages_of(job: Job, model: ModelInfo) -> int | None:
     """Most pages of the context pool that a job holds at once; None where no worker has told enough to know."""
     if model.slots is None:
         return None
-    # With classifier-free guidance there is a second branch, without the prompt.
+    # With classifier-free guidance there is a second branch, without the prompt; of a film in the first frame alone.
     sampling = job.request.sampling
     in_one_pass = sampling.cfg_scale == 1 or (sampling.distilled and not job.is_film)
     is_guided = job.request.prompt is not None and not in_one_pass
-    return pages_needed(job.plan(Extent(*model.extent)), model.slots) * (model.guided_pages if is_guided else 1)
+    return pages_needed(job.plan(Extent(*model.extent)), model.slots, model.guided_pages if is_guided else 1)
 
 
 def check_pool(job: Job, model: ModelInfo) -> None:

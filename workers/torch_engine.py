@@ -39,7 +39,7 @@ class TorchEngine:
         self._held: dict[str, set[Patch]] = {}  # patches in the pool
 
     def pages_needed(self, job: Job, plan: Plan) -> int:
-        return pages_needed(plan, self.slots) * _sampling(job).branches
+        return pages_needed(plan, self.slots, _sampling(job).branches)
 
     def start(self, job: Job, plan: Plan, known: KnownPixels | None = None) -> None:
         if (needed := self.pages_needed(job, plan)) > self.pages:

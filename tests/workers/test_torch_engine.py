@@ -107,6 +107,25 @@ def test_guidance_takes_two_pages_a_patch_and_no_prompt_takes_one(bench, engine:
     assert engine.pages_needed(with_prompt, plan) == 2 * engine.pages_needed(without, plan)
 
 
+@pytest.mark.anyio
+async def test_a_guided_film_takes_two_pages_a_patch_in_its_first_frame_alone(bench, weights: Path) -> None:
+    guided, plain = (
+        bench.film("film", 4, seed=5, order="zeta", patch_px=32, model="nano", prompt=p) for p in ("snowy lake", None)
+    )
+    engine = TorchEngine(weights, slots=2, pages=256, device="cpu")
+    plan = guided.plan(Extent(*engine.model.extent))
+    needed = engine.pages_needed(guided, plan)
+    patches = plan.grid.rows * plan.grid.columns
+    assert patches < engine.pages_needed(plain, plan) == needed - patches
+
+    broker, engine = MemoryBroker(), TorchEngine(weights, slots=2, pages=needed, device="cpu")
+    await bench.submit(broker, guided)
+    async with bench.working(broker, engine):
+        await bench.until_ended(broker, guided)
+    await bench.check_finished(broker, guided)
+    assert patches < engine._decoder.pool.high_water <= needed
+
+
 def test_a_job_that_can_never_fit_the_pool_is_refused_with_the_numbers(bench, weights: Path) -> None:
     small = TorchEngine(weights, slots=2, pages=4, device="cpu")
     plan = compile_plan(Grid.from_pixels(150, 90, 32), ORDERS["zeta"], Extent(0, 1, 1))
