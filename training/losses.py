@@ -24,7 +24,9 @@ from training.sources import TokenBatch
 
 
 def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:
-    """Canvas tokens [B, F, rows * m, columns * m] -> patches in index order, each in scan order, [B, N, M]."""
+    """Tokens of canvases, or their weights, [B, F, rows * m, columns * m] -> patches in index order, each in scan
+    order, [B, N, M].
+    """
     m = transformer.config.patch_tokens
     cells = tokens.unflatten(2, (rows, m)).unflatten(4, (columns, m))  # [B, F, rows, m, columns, m]
     patches = cells.permute(0, 1, 2, 4, 3, 5).flatten(1, 3).flatten(2)
@@ -119,12 +121,16 @@ class CanvasLoss:
         known_place: bool = True,
         context_dropout: float = 0.0,
         text_noise: float = 0.0,
+        weighted: bool = False,
     ) -> Tensor:
-        """-> [B], of each picture."""
+        """-> [B], of each picture. weighted: some tokens count more, by the batch's weights."""
         if not known_place:
             batch = replace(batch, place=torch.full_like(batch.place, float("nan")), sketches=None)
         logits, tokens = self.logits(batch, order, prompts, context_dropout, text_noise)
         losses = F.cross_entropy(logits.flatten(0, 2), tokens.flatten(), reduction="none")
+        if weighted and batch.weights is not None:
+            weights = scan_patches(batch.weights, batch.rows, batch.columns, self.transformer, order).flatten()
+            losses = losses * weights / weights.mean()
         return losses.unflatten(0, (len(tokens), -1)).mean(1)
 
     def logits(

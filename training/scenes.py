@@ -14,12 +14,22 @@ from training.compose import BACK, CLOUD_ROWS, FRONT, LAYERS, NOWHERE, compose
 from training.noise import hash01
 from training.shapes import below, broadleaf, cloud_profile, cover, edge, fir, ridge, shadow_foot, snow_foot, star_field
 
-__all__ = ["ATTRIBUTE_VALUES", "Attributes", "SceneBatch", "caption", "captions", "render", "sample_scenes"]
+__all__ = [
+    "ATTRIBUTE_VALUES",
+    "Attributes",
+    "SceneBatch",
+    "around_orb",
+    "caption",
+    "captions",
+    "render",
+    "sample_scenes",
+]
 
 SUN_SPEED = 0.0015  # canvas heights per second, to the right and down
 RIPPLE_SPEED = 1.1  # radians per second
 TREE_ROWS = 3  # rows of trees on each layer of land; the last in forests only
 TREE_PX = 7  # no tree is drawn smaller
+SKETCH_CELL = 1 / 8  # of a canvas's sides: a cell of its sketch (model/sketch.py)
 STAR_CELL = 1 / 22  # canvas heights; one star at most in each cell
 
 
@@ -356,3 +366,22 @@ def render(
     for i in range(BACK, LAYERS):
         _layer(c, i, lines)
     return (c.image * 2 - 1).clamp(-1, 1)
+
+
+def around_orb(
+    scenes: SceneBatch, canvas_size: tuple[int, int], box: tuple[int, int, int, int], cell: int, time: float = 0.0
+) -> Tensor:
+    """Which cells of cell x cell pixels of a crop lie on the sun or moon or so near that a sketch tells of it there.
+
+    canvas_size, box, time: as of render(), sides of the box multiples of `cell`. Returns [B, h / cell, w / cell] bool.
+    """
+    top, left, bottom, right = box
+    rows, columns = ((torch.arange(a, b, cell) + cell / 2) / canvas_size[0] for a, b in ((top, bottom), (left, right)))
+    n = {k: scenes.numbers[k].cpu()[:, None, None] for k in ("orb_x", "orb_y", "orb_radius")}
+    moved = time * SUN_SPEED
+    dx = columns[None, None, :] - n["orb_x"] - moved
+    dy = rows[None, :, None] - n["orb_y"] - moved * 0.5
+    near = (dx.abs() < n["orb_radius"] + SKETCH_CELL * canvas_size[1] / canvas_size[0]) & (
+        dy.abs() < n["orb_radius"] + SKETCH_CELL
+    )
+    return (near & (n["orb_radius"] > 0)).to(scenes.seed.device)

@@ -15,7 +15,7 @@ from model.tokenizer import Tokenizer
 from training.attributes import Attributes
 from training.captions import caption, moving, photographed, true_and_false
 from training.datasets import HELD_OUT_SEEDS, to_float
-from training.scenes import SceneBatch, render, sample_scenes
+from training.scenes import SceneBatch, around_orb, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
 NEW_SKETCHES = 32  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
@@ -57,6 +57,8 @@ WINDOWS = (
 )
 # A film's camera moves by whole tokens a frame: 8 pixels, so that what moves is the same tokens elsewhere.
 PANS = (0, 0, 1, -1)  # tokens to the right per frame
+# What counts more than its few tokens would: sun and moon, which nobody overlooks, and what a pan brings in.
+ORB_WEIGHT, RIM_WEIGHT = 4.0, 4.0
 FRAME_TIMES_S = (0.25, 2.0)  # scene seconds per frame: as it happens at 4 frames a second, and time-lapse
 
 
@@ -90,7 +92,8 @@ class TokenBatch:
     """Windows of canvases: tokens [B, F, rows * m, columns * m], the places [B, N, 4] of their patches on the canvas,
     and what each shows: attributes of a scene, or words.
 
-    sketches: of the canvases.  aspects: where these tokens are sketches themselves, of such canvases.
+    sketches: of the canvases.  aspects: where these tokens are sketches themselves, of such canvases.  weights: of the
+    tokens in training, None where all count alike.
     """
 
     tokens: Tensor
@@ -101,6 +104,7 @@ class TokenBatch:
     motion: Motion | None = None
     sketches: Sketches | None = None
     aspects: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def frames(self) -> int:
@@ -188,7 +192,7 @@ class TokenSource:
         batch of whole pictures has two to five.
         """
         rng, m = self._random, self._config.transformer.patch_tokens
-        tokens, places, shows, sketches, aspects = [], [], [], [], []
+        tokens, places, shows, sketches, aspects, weights = [], [], [], [], [], []
         for batch in rng.choices(stills, k=self._patches):
             assert batch.sketches is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
@@ -198,8 +202,11 @@ class TokenSource:
             shows.append(batch.shows[picture])
             sketches.append(batch.sketches.tokens[picture])
             aspects.append(batch.sketches.aspects[picture])
+            of_all = torch.ones_like(batch.tokens, dtype=torch.float32) if batch.weights is None else batch.weights
+            weights.append(of_all[picture, :, down : down + m, right : right + m])
         of_each = Sketches(torch.stack(sketches), torch.stack(aspects))
-        return TokenBatch(torch.stack(tokens), 1, 1, torch.stack(places)[:, None], shows, sketches=of_each)
+        place = torch.stack(places)[:, None]
+        return TokenBatch(torch.stack(tokens), 1, 1, place, shows, sketches=of_each, weights=torch.stack(weights))
 
     def sketches(self) -> TokenBatch:
         """Whole pictures, each with its caption, at the price of one patch: sketches, `patches` of them, of as many new
@@ -237,7 +244,7 @@ class TokenSource:
         motion = Motion(rng.choice(PANS), rng.choice(FRAME_TIMES_S)) if window.frames > 1 else None
         scenes = sample_scenes(self._count(window), seed, aspect=width / height, device=self._device)
         start_s = rng.uniform(0, 60)
-        frames = []
+        frames, weights = [], []
         for frame in range(window.frames):
             moved = 0 if motion is None else frame * motion.pan * self._config.tokenizer.factor
             box = (
@@ -251,6 +258,10 @@ class TokenSource:
             if frame == 0:
                 whole = pixels if pixels.shape[2:] == (height, width) else self._whole(scenes, height, width, now)
             frames.append(self._encode(pixels))
+            near = around_orb(scenes, (height, width), box, self._config.tokenizer.factor, now)
+            weights.append(1 + (ORB_WEIGHT - 1) * near.float())
+            if motion is not None and motion.pan and frame:
+                weights[-1][..., -1 if motion.pan > 0 else 0] = RIM_WEIGHT
         place = _places(
             window,
             top / window.canvas_rows,
@@ -261,7 +272,16 @@ class TokenSource:
         tokens = torch.stack(frames, 1)
         place = place.expand(len(tokens), -1, -1).to(self._device)
         sketches = self._sketch(whole, [width / height] * len(tokens))
-        return TokenBatch(tokens, window.rows, window.columns, place, list(scenes.attributes), motion, sketches)
+        return TokenBatch(
+            tokens,
+            window.rows,
+            window.columns,
+            place,
+            list(scenes.attributes),
+            motion,
+            sketches,
+            weights=torch.stack(weights, 1),
+        )
 
     def cut(self, window: Window, seed: int) -> TokenBatch:
         """Crops of one's own pictures, each with its own place."""

@@ -106,7 +106,9 @@ def train_transformer(
             context_dropout = recipe.context_dropout if chooser.random() < 0.5 else 0.0
             known_place = chooser.random() >= recipe.place_dropout
             prompts = recipe.prompts(batch, chooser)
-            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, noise).mean()
+            # Without a sketch to tell of a sun, more weight where there is one would draw suns where there are none.
+            weighted = batch.sketches is not None and known_place
+            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, noise, weighted).mean()
         figures["tokens"] = float(tokens.detach())
         return tokens + value, figures
 

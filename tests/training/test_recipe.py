@@ -134,6 +134,28 @@ def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     assert float(nats.detach()) == pytest.approx(float(loss(batch, "zeta", batch.prompts(7)).mean().detach()), rel=0.3)
 
 
+def test_tokens_count_as_much_as_their_weights_say() -> None:
+    torch.manual_seed(0)
+    transformer = Transformer(NANO).eval()
+    words = WordPieces(SHIPPED / "words.json", NANO.transformer.text_tokens)
+    batch = TokenSource(Tokenizer(NANO.tokenizer).eval(), NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
+    loss = CanvasLoss(transformer, words, CPU)
+    weights = torch.zeros_like(batch.tokens, dtype=torch.float32)
+    weights[0, 0, 1, 6] = 5.0  # in the second row of tokens, in the third column of the upper right patch
+    with torch.no_grad():
+        for order in ("zeta", "omega_star"):
+            logits, tokens = loss.logits(batch, order, [None])
+            [step] = (transformer.scans[order].steps == torch.tensor([1, 2])).all(1).nonzero()[:, 0].tolist()
+            own = -logits[0, 1, step].log_softmax(-1)[tokens[0, 1, step]]
+            plain = loss(batch, order, [None])
+            chosen, alike = (
+                loss(replace(batch, weights=w), order, [None], weighted=True) for w in (weights, weights * 0 + 3)
+            )
+            assert torch.allclose(chosen, own)
+            assert torch.allclose(alike, plain)
+            assert torch.equal(loss(replace(batch, weights=weights), order, [None]), plain)
+
+
 def test_half_of_the_sketches_are_roughened_to_codes_nearby() -> None:
     torch.manual_seed(0)
     quantizer = Tokenizer(NANO.tokenizer).quantizer

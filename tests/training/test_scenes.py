@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from training.scenes import ATTRIBUTE_VALUES, Attributes, render, sample_scenes
+from training.scenes import ATTRIBUTE_VALUES, Attributes, around_orb, render, sample_scenes
 
 SIZE = (64, 96)
 
@@ -151,3 +151,18 @@ def test_wrong_values_are_refused_with_a_clear_message() -> None:
         sample_scenes(2, 1, attributes=[Attributes()])
     with pytest.raises(ValueError, match="nothing to draw"):
         render(sample_scenes(1, 1), (64, 64), box=(4, 4, 4, 8))
+
+
+def test_cells_around_sun_and_moon_hold_all_of_them() -> None:
+    shown = [Attributes(celestial=c, time_of_day=t, clouds="clear") for c, t in (("sun", "noon"), ("moon", "night"))]
+    lit = sample_scenes(3, 7, aspect=2.0, attributes=[*shown, Attributes(celestial="stars", time_of_day="night")])
+    other = replace(lit, numbers=lit.numbers | {"orb_colour": 1 - lit.numbers["orb_colour"]})
+    size = (64, 128)
+    before, after = (render(scenes, size, time=20.0) for scenes in (lit, other))
+    changed = torch.nn.functional.max_pool2d((before != after).any(1).float()[:, None], 8)[:, 0] > 0
+    near = around_orb(lit, size, (0, 0, *size), 8, 20.0)
+    assert not (changed & ~near).any()
+    assert changed.any((1, 2)).tolist() == [True, True, False]
+    assert near.float().mean((1, 2)).tolist() == pytest.approx([0.2, 0.2, 0.0], abs=0.15)
+    assert not near[2].any()
+    assert torch.equal(around_orb(lit, size, (16, 32, 64, 96), 8, 20.0), near[:, 2:, 4:12])

@@ -48,6 +48,23 @@ def test_a_film_that_pans_shows_the_same_tokens_further_left(tokenizer: Tokenize
     assert batch.place.shape == (64 // 24, 24, 4)
 
 
+def test_sun_and_moon_and_what_a_pan_brings_in_count_more(tokenizer: Tokenizer, monkeypatch: object) -> None:
+    monkeypatch.setattr(sources, "PANS", (-1,))  # type: ignore[attr-defined]
+    film = source(tokenizer).render(Window(1.0, 3, 4, 3, 4, frames=2), seed=1)
+    assert film.weights is not None
+    assert film.weights.shape == film.tokens.shape
+    assert (film.weights[:, 1, :, 0] == sources.RIM_WEIGHT).all()
+    shown = source(tokenizer, patches=64).render(Window(1.0, 2, 2, 2, 2), seed=1)
+    lone = source(tokenizer, patches=8, lone=1.0)
+    lone._kept.extend([shown] * 16)
+    for batch in (shown, lone.next()):
+        assert batch.weights is not None
+        assert batch.weights.shape == batch.tokens.shape
+        assert set(batch.weights.unique().tolist()) == {1.0, sources.ORB_WEIGHT}
+        orbless = torch.tensor([getattr(a, "celestial", "") in ("none", "stars") for a in batch.shows])
+        assert (batch.weights[orbless] == 1).all()
+
+
 def test_films_say_how_they_move(tokenizer: Tokenizer) -> None:
     still = source(tokenizer).render(Window(1.0, 1, 1, 1, 1), seed=0)
     film = TokenBatch(still.tokens, 1, 1, still.place, still.shows, Motion(-1, 2.0))
