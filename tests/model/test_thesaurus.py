@@ -62,4 +62,5 @@ def test_the_shipped_one_knows_what_landscapes_are_made_of() -> None:
     thesaurus = Thesaurus.read(SHIPPED / THESAURUS)
     assert thesaurus("a crag, a steppe, a loch") == "a cliff, a plain, a lake"
     assert thesaurus("spruces and maples") == "conifers and trees"
+    assert thesaurus("a lunar glow, nocturnal and even") == "a moon glow, night and even"
     assert thesaurus("an orange sky, a plane above the crater") == "an orange sky, a plane above the crater"
