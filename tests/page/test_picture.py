@@ -88,7 +88,7 @@ def test_seed_and_settings_used_are_shown_beside_the_picture(page: Page) -> None
     ask(page, seed=77)
     has_status(page, "succeeded")
     expect(page.locator("#title")).to_have_text(PROMPT)
-    for fact in ("512 × 256", "seed 77", "top to bottom", "temperature 1", "top-p 0.95", "guidance 4"):
+    for fact in ("512 × 256", "seed 77", "top to bottom", "temperature 1", "top-p 0.98", "guidance 4"):
         expect(page.locator("#facts")).to_contain_text(fact)
 
 
