@@ -29,7 +29,6 @@ SUN_SPEED = 0.0015  # canvas heights per second, to the right and down
 RIPPLE_SPEED = 1.1  # radians per second
 TREE_ROWS = 3  # rows of trees on each layer of land; the last in forests only
 TREE_PX = 7  # no tree is drawn smaller
-SKETCH_CELL = 1 / 8  # of a canvas's sides: a cell of its sketch (model/sketch.py)
 STAR_CELL = 1 / 22  # canvas heights; one star at most in each cell
 
 
@@ -369,11 +368,17 @@ def render(
 
 
 def around_orb(
-    scenes: SceneBatch, canvas_size: tuple[int, int], box: tuple[int, int, int, int], cell: int, time: float = 0.0
+    scenes: SceneBatch,
+    canvas_size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    cell: int,
+    margin: float,
+    time: float = 0.0,
 ) -> Tensor:
-    """Which cells of cell x cell pixels of a crop lie on the sun or moon or so near that a sketch tells of it there.
+    """Which cells of cell x cell pixels of a crop lie on the sun or moon, or no further from it than the margin.
 
-    canvas_size, box, time: as of render(), sides of the box multiples of `cell`. Returns [B, h / cell, w / cell] bool.
+    canvas_size, box, time: as of render(), sides of the box multiples of `cell`.  margin: share of the canvas's sides.
+    Returns [B, h / cell, w / cell] bool.
     """
     top, left, bottom, right = box
     rows, columns = ((torch.arange(a, b, cell) + cell / 2) / canvas_size[0] for a, b in ((top, bottom), (left, right)))
@@ -381,7 +386,6 @@ def around_orb(
     moved = time * SUN_SPEED
     dx = columns[None, None, :] - n["orb_x"] - moved
     dy = rows[None, :, None] - n["orb_y"] - moved * 0.5
-    near = (dx.abs() < n["orb_radius"] + SKETCH_CELL * canvas_size[1] / canvas_size[0]) & (
-        dy.abs() < n["orb_radius"] + SKETCH_CELL
-    )
-    return (near & (n["orb_radius"] > 0)).to(scenes.seed.device)
+    across = dx.abs() < n["orb_radius"] + margin * canvas_size[1] / canvas_size[0]
+    down = dy.abs() < n["orb_radius"] + margin
+    return (across & down & (n["orb_radius"] > 0)).to(scenes.seed.device)

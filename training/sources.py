@@ -258,7 +258,8 @@ class TokenSource:
             if frame == 0:
                 whole = pixels if pixels.shape[2:] == (height, width) else self._whole(scenes, height, width, now)
             frames.append(self._encode(pixels))
-            near = around_orb(scenes, (height, width), box, self._config.tokenizer.factor, now)
+            of_sketch = 1 / self._config.transformer.patch_tokens  # as far as a cell of it tells of the sun
+            near = around_orb(scenes, (height, width), box, self._config.tokenizer.factor, of_sketch, now)
             weights.append(1 + (ORB_WEIGHT - 1) * near.float())
             if motion is not None and motion.pan and frame:
                 weights[-1][..., -1 if motion.pan > 0 else 0] = RIM_WEIGHT
