@@ -198,12 +198,13 @@ CLOUDS: dict[str, tuple[str, ...]] = {
     "clear": (
         "a clear sky", "a cloudless sky", "clear skies", "an empty sky", "an unbroken blue sky", "an open blue sky",
         "a pure sky", "a sky free of clouds", "a perfect blue sky", "not a cloud", "immaculate skies",
-        "unclouded skies", "unblemished skies",
+        "unclouded skies", "unblemished skies", "a blue sky", "blue skies overhead",
     ),
     "few": (
         "a few clouds", "some clouds", "scattered clouds", "a cloud or two", "little clouds", "small white clouds",
         "a handful of clouds", "fair-weather clouds", "isolated clouds", "occasional clouds", "three small clouds",
-        "cotton balls in the sky", "thin cirrus",
+        "cotton balls in the sky", "thin cirrus", "a blue sky with a few clouds", "white clouds in a blue sky",
+        "some white clouds",
     ),
     "many": (
         "many clouds", "a cloudy sky", "clouds", "lots of clouds", "clouds all over the sky", "a grey sky",

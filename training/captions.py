@@ -1,5 +1,6 @@
 # Natural words for what a landscape shows, in many voices: terse, full sentences, tags, and partial mentions.
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -15,8 +16,12 @@ SILENT = {
     name: ("none",) if name in ("water", "trees", "snow", "celestial", "mist") else () for name in ATTRIBUTE_VALUES
 }
 
+# A sky is blue, and its clouds are white, by day alone: told of a clear night too, "a blue sky" drew nights.
+DAY = ("morning", "noon")
+DAYLIGHT = re.compile(r"\b(blue|azure|sapphire|cerulean|cobalt|white)\b")
+
 # How often a false caption is wrong about an attribute: what the model was found to know least, most often.
-WRONG_OFTEN = {"season": 2.0, "clouds": 2.0, "water": 2.0, "mist": 2.0, "snow": 1.5}
+WRONG_OFTEN = {"season": 2.5, "clouds": 2.5, "water": 1.5, "mist": 3.0, "snow": 1.5, "celestial": 1.5}
 
 
 class _HasAttributes(Protocol):
@@ -55,6 +60,13 @@ class _Voice:
 
     def phrase(self, table: dict[str, tuple[str, ...]], field: str) -> str:
         return wide_phrase(field, getattr(self.a, field), self.rng) if self.far() else self.of(table, field)
+
+    def sky(self) -> str:
+        """Words for the clouds; the colours of daylight by day only."""
+        while True:
+            words = self.phrase(tables.CLOUDS, "clouds")
+            if self.a.time_of_day in DAY or not DAYLIGHT.search(words):
+                return words
 
     def wide_noun(self) -> str:
         """The terrain in wide words, which take no adjectives: 'the Eiger under deep snow'."""
@@ -99,7 +111,7 @@ class _Voice:
             *self.told_as("water", lambda: self.phrase(tables.WATER, "water")),
             *self.told_as("trees", lambda: self.phrase(tables.TREES, "trees")),
             *self.told_as("celestial", lambda: self.phrase(tables.CELESTIAL, "celestial")),
-            *self.told_as("clouds", lambda: self.phrase(tables.CLOUDS, "clouds")),
+            *self.told_as("clouds", self.sky),
             *self.told_as("mist", lambda: self.rng.choice(tables.MIST)),
         ]
         self.rng.shuffle(things)

@@ -21,6 +21,14 @@ def test_captions_never_say_what_is_not_there(read_caption: Reader) -> None:
             assert getattr(a, name) in values or (name == "water" and a.terrain == "sea"), (text, a)
 
 
+def test_a_sky_is_blue_by_day_alone() -> None:
+    rng = random.Random(0)
+    for times, blue in ((("morning", "noon"), True), (("dawn", "sunset", "dusk", "night"), False)):
+        skies = [Attributes(time_of_day=rng.choice(times), clouds=rng.choice(("clear", "few"))) for _ in range(600)]
+        told = [caption(a, i, wide=0.5, tell={"clouds"}) for i, a in enumerate(skies)]
+        assert any("blue sk" in text.lower() for text in told) == blue
+
+
 def test_every_value_of_every_attribute_is_mentioned_often(read_caption: Reader) -> None:
     told = [(a, read_caption(caption(a, i))) for i, a in enumerate(SCENES)]
     for name, values in ATTRIBUTE_VALUES.items():
