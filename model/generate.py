@@ -5,6 +5,7 @@ canvas); tokens become pixels in model/pixels.py. This file knows no Redis, HTTP
 the same PatchDecoder, many jobs at a time.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,6 +82,8 @@ class PatchDecoder:
         if self.config.sketch and model.sketcher is not None:
             self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
             self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
+            # Of sketches, which have to be told alike everywhere, too.
+            self._tokenizer = model.tokenizer if self._native is None else copy.deepcopy(model.tokenizer).double()
 
     def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas that is drawn whole, in one order."""
@@ -126,7 +129,9 @@ class PatchDecoder:
         )
         if self._sketches is not None and known is None:
             canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
-            canvas.cells, canvas.one_pass = self.reader.read_sketch(canvas.sketch[None]), one_pass
+            m = self.config.patch_tokens
+            pixels = self._tokenizer.decode(canvas.sketch.view(1, m, m))
+            canvas.sketch_view, canvas.one_pass = self.reader.read_sketch(canvas.sketch[None], pixels), one_pass
         return canvas
 
     @torch.inference_mode()
@@ -289,8 +294,8 @@ class PatchDecoder:
         reader, order = self.reader, canvas.order.name
         place = torch.tensor([canvas.place(patch)], dtype=reader.begin.dtype, device=self.model.device)
         beside = canvas.beside
-        if canvas.cells is not None and patch.frame == 0:  # a film's is of its first frame
-            told = reader.sketched(canvas.cells, place[:, None], order, canvas.one_pass)[:, 0]
+        if canvas.sketch_view is not None and patch.frame == 0:  # a film's is of its first frame
+            told = reader.sketched(canvas.sketch_view, place[:, None], order, canvas.one_pass)[:, 0]
             beside = torch.cat([told, WITHOUT_PROMPT * told])
         return reader.conditions(order, place, canvas.prompt, beside).float()
 

@@ -4,11 +4,13 @@ Patches look no further than their neighbours, so none of them can know whether 
 already, nor how high the horizon was forty patches ago. The sketch tells them. It is a patch like any other, of the
 same tokens, drawn from the prompt by weights of their own (sketching.py); it takes no page of the pool, because patches
 are told of it as they are of their place on the canvas. It is squeezed to a square, so it costs the same whatever the
-canvas.
+canvas. Tokens are told two things of it: what its tokens mean where they lie, and what its pixels show around them: to
+draw what the sketch shows, and sharper, is easier than to learn anew where within a token its sun stands.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,18 @@ from torch import Tensor, nn
 # nothing, horizons cling to the cells of the sketch; told all, suns and moons get lost.
 WITHOUT_PROMPT = 0.7
 GAIN = 4.0  # how much faster it is learned than weights that were trained for long before it came
+# Where a token looks at the pixels of the sketch, each way from its middle: closely, in its own sides, as it has to fit
+# what is beside it, and widely, in pixels of the sketch, which on a large canvas are larger than it.
+CLOSE = tuple(i / 2 - 1.25 for i in range(6))
+WIDE = tuple(2.0 * i - 4 for i in range(5))
+
+
+@dataclass(frozen=True)
+class SketchView:
+    """The sketches of B canvases, as their patches look at them."""
+
+    cells: Tensor  # [B, D, m, m]: each token in the light of all others
+    pixels: Tensor  # [B, 3, px, px] in [-1, 1]
 
 
 class SketchReader(nn.Module):
@@ -33,19 +47,22 @@ class SketchReader(nn.Module):
         self.within = nn.Linear(6, width)  # where in its cell a token is, and how much of it is the token's
         self.up = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
+        self.seen = nn.Linear(3 * (len(CLOSE) ** 2 + len(WIDE) ** 2), 2 * width)
+        self.of_pixels = nn.Linear(2 * width, width, bias=False)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(self.of_pixels.weight)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Vectors of a sketch's tokens, row by row [B, M, D] -> its cells in the light of all others [B, D, m, m]."""
+    def forward(self, vectors: Tensor, pixels: Tensor) -> SketchView:
+        """Vectors of a sketch's tokens, row by row [B, M, D], and its pixels [B, 3, px, px] in [-1, 1]."""
         x = self.norm(vectors).unflatten(1, (self.side, self.side)) + self.places
         x = x.permute(0, 3, 1, 2)
         for conv in self.around:
             x = x + F.gelu(conv(x))
-        return x + self.whole(x.mean((2, 3)))[:, :, None, None]
+        return SketchView(x + self.whole(x.mean((2, 3)))[:, :, None, None], pixels.to(x.dtype))
 
-    def told(self, cells: Tensor, place: Tensor, steps: Tensor) -> Tensor:
-        """What each token is told of its surroundings, from cells [B, D, m, m] of forward().
+    def told(self, view: SketchView, place: Tensor, steps: Tensor) -> Tensor:
+        """What each token is told of its surroundings.
 
         place [B, N, 4] of patches on the canvas: nothing is told where it is unknown (NaN).  steps [M, 2]: row and
         column of each token in its patch.  Returns [B, N, M, D].
@@ -55,9 +72,26 @@ class SketchReader(nn.Module):
         start = torch.stack([top, left], -1)
         size = torch.stack([bottom - top, right - left], -1)
         where = start + size * (steps + 0.5) / self.side  # [B, N, M, 2]: row, column
-        grid = (where * 2 - 1).flip(-1)
-        x = F.grid_sample(cells, grid.to(cells.dtype), padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+        x = _sample(view.cells, where)
         turn = where * self.side * 2 * math.pi
         covered = size.clamp_min(2**-10).log2().expand_as(where) / 4
         x = x + self.within(torch.cat([turn.sin(), turn.cos(), covered], -1))
-        return torch.where(known, GAIN * self.out(F.gelu(self.up(x))), 0.0)
+        told = self.out(F.gelu(self.up(x))) + self.of_pixels(F.gelu(self.seen(self._around(view.pixels, where, size))))
+        return torch.where(known, GAIN * told, 0.0)
+
+    def _around(self, pixels: Tensor, where: Tensor, size: Tensor) -> Tensor:
+        """The colours around each token: where [B, N, M, 2] on the canvas, size [B, N, 1, 2] of patches."""
+        close, wide = (
+            torch.cartesian_prod(offsets, offsets)
+            for offsets in (where.new_tensor(CLOSE), where.new_tensor(WIDE) / pixels.shape[-1])
+        )
+        offsets = torch.cat([close * (size / self.side)[..., None, :], wide.expand(*size.shape[:2], 1, -1, -1)], 3)
+        points = where[..., None, :] + offsets  # [B, N, M, K, 2]
+        return _sample(pixels, points.flatten(1, 2)).flatten(2).unflatten(1, where.shape[1:3])
+
+
+def _sample(picture: Tensor, where: Tensor) -> Tensor:
+    """picture [B, C, h, w] at places [B, P, Q, 2], row and column in shares of its sides -> [B, P, Q, C]."""
+    grid = (where * 2 - 1).flip(-1).to(picture.dtype)
+    found = F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+    return found.permute(0, 2, 3, 1)

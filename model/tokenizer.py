@@ -194,5 +194,5 @@ class Tokenizer(nn.Module):
         3.2. With none it is the plain decoder.
         """
         mask = None if known is None else known[:, None].float()
-        codes = self.quantizer.to_codes(tokens).permute(0, 3, 1, 2)
+        codes = self.quantizer.to_codes(tokens).permute(0, 3, 1, 2).to(self.decoder.stem.weight.dtype)
         return self.decoder(codes, mask, halo, guide).clamp(-1, 1)

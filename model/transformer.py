@@ -22,7 +22,7 @@ from canvas.order import ORDERS
 from model.config import ModelConfig
 from model.distilled import DistilledGuidance, Told
 from model.position import CanvasEmbedding, rotary_angles, rotate
-from model.sketch import SketchReader
+from model.sketch import SketchReader, SketchView
 from model.text import LatestStates, TextEncoder
 
 VOCABULARY = 30_522  # word pieces of the sentence encoder
@@ -244,16 +244,16 @@ class Transformer(nn.Module):
         of_patch = self.order[self.config.orders.index(order)] + self.canvas(place) + prompt
         return of_patch[:, None] + target
 
-    def read_sketch(self, tokens: Tensor) -> Tensor:
-        """The sketches of B canvases, tokens [B, M] row by row -> their cells [B, D, m, m], for sketched()."""
-        return self.sketch(self.embed_tokens(tokens))
+    def read_sketch(self, tokens: Tensor, pixels: Tensor) -> SketchView:
+        """The sketches of B canvases, tokens [B, M] row by row, and pixels [B, 3, px, px] in [-1, 1], for sketched()."""
+        return self.sketch(self.embed_tokens(tokens), pixels)
 
-    def sketched(self, cells: Tensor, place: Tensor, order: str, scale: float = 1.0) -> Tensor:
-        """What the cells of read_sketch() tell patches at place [B, N, 4]: [B, N, M, D] in scan order.
+    def sketched(self, view: SketchView, place: Tensor, order: str, scale: float = 1.0) -> Tensor:
+        """What read_sketch() tells patches at place [B, N, 4]: [B, N, M, D] in scan order.
 
         scale: as read() has it.
         """
-        told = self.sketch.told(cells, place, self.scans[order].steps)
+        told = self.sketch.told(view, place, self.scans[order].steps)
         return self.guidance.sketched(told, scale) if scale > 1 else told
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:

@@ -61,7 +61,7 @@ def train_guidance(
     trained = transformer.guidance.requires_grad_(True)
     trainer = Trainer(trained, settings)
     source = recipe.source(model.tokenizer, config, device, seed + trainer.step, pictures)
-    losses = CanvasLoss(transformer, model.words, device)
+    losses = CanvasLoss(transformer, model.tokenizer, model.words, device)
     chooser = random.Random(seed + trainer.step)
     held_out = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(3)]
 

@@ -13,7 +13,7 @@ from canvas.order import ORDERS
 from model.position import rotary_angles, rotate
 from model.sketching import Sketcher
 from model.text import WordPieces
-from model.tokenizer import ScalarQuantizer
+from model.tokenizer import ScalarQuantizer, Tokenizer
 from model.transformer import Transformer
 from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption
@@ -102,8 +102,10 @@ def roughened(tokens: Tensor, quantizer: ScalarQuantizer, most: float) -> Tensor
 class CanvasLoss:
     """Cross-entropy of token batches, in nats a token."""
 
-    def __init__(self, transformer: Transformer, words: WordPieces, device: torch.device) -> None:
-        self.transformer, self.words, self.device = transformer, words, device
+    def __init__(
+        self, transformer: Transformer, tokenizer: Tokenizer, words: WordPieces, device: torch.device
+    ) -> None:
+        self.transformer, self.tokenizer, self.words, self.device = transformer, tokenizer, words, device
         self._tables: dict[tuple[Grid, str], tuple[Tensor, Tensor]] = {}
 
     def table(self, grid: Grid, order: str) -> tuple[Tensor, Tensor]:
@@ -164,9 +166,12 @@ class CanvasLoss:
             return self.transformer.told(batch.aspects)[:, None]
         if batch.sketches is None or not self.transformer.config.sketch:
             return None
-        cells = self.transformer.read_sketch(batch.sketches.tokens.flatten(1))
+        tokens = batch.sketches.tokens
+        with torch.no_grad():
+            pixels = self.tokenizer.decode(tokens)
+        view = self.transformer.read_sketch(tokens.flatten(1), pixels)
         of_first_frame = (corners[:, 0] == 0)[:, None, None]
-        return sketched * self.transformer.sketched(cells, batch.place, order, scale) * of_first_frame
+        return sketched * self.transformer.sketched(view, batch.place, order, scale) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float

@@ -59,7 +59,7 @@ def train_sketcher(
     compile_methods_on_gpu(device, sketcher.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
-    losses, chooser = CanvasLoss(sketcher, words, device), random.Random(seed + trainer.step)
+    losses, chooser = CanvasLoss(sketcher, tokenizer, words, device), random.Random(seed + trainer.step)
     order = config.transformer.orders[0]
     scenes = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
     held_out = [sketch_batch(batch.sketches, batch.shows) for batch in scenes if batch.sketches is not None]

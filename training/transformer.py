@@ -72,7 +72,7 @@ def train_transformer(
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
-    canvas_loss = CanvasLoss(transformer, words, device)
+    canvas_loss = CanvasLoss(transformer, tokenizer, words, device)
     chooser = random.Random(seed + trainer.step)
     first = config.transformer.orders[0]
     # Held out: whole stills, a window of the largest canvas, and films.

@@ -9,7 +9,7 @@ from canvas.grid import Extent, Grid, Patch
 from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, generate
-from model.pixels import final_pixels, first_pixels
+from model.pixels import final_pixels, first_pixels, sketch_pixels
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 from training.losses import nearby_table, scan_patches
@@ -48,7 +48,8 @@ def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: 
     patches = scan_patches(canvas.tokens[None], 3, 3, model.transformer, order)
     index, corners = nearby_table(grid, order, decoder.extent.within(grid), torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
-    told = model.transformer.sketched(canvas.cells.float(), place, order) * (corners[:, 0] == 0)[:, None, None]
+    view = model.transformer.read_sketch(canvas.sketch[None], sketch_pixels(decoder, canvas)[None])
+    told = model.transformer.sketched(view, place, order) * (corners[:, 0] == 0)[:, None, None]
     logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place, beside=told)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
     # the pool keeps 16 bits, so a near tie may fall the other way
@@ -192,7 +193,7 @@ def test_later_frames_are_drawn_with_a_min_p_of_their_own(model: Model, step: st
     decoders = [PatchDecoder(model, step=step) for _ in range(3)]
     samplings = [Sampling(later_min_p=1.0), Sampling(), Sampling(temperature=0.0)]
     film, free, greedy = (d.start("job", grid, "zeta", PROMPT, s, 5) for d, s in zip(decoders, samplings, strict=True))
-    greedy.cells = film.cells  # its own sketch is drawn greedily too
+    greedy.sketch_view = film.sketch_view  # its own sketch is drawn greedily too
     for patch in ORDERS["zeta"].sequence(grid):
         [[tokens], [freely]] = decoders[0].decode([(film, patch)]), decoders[1].decode([(free, patch)])
         if patch.frame == 0:
@@ -214,7 +215,7 @@ def test_of_a_film_the_first_frame_alone_is_guided_and_takes_two_pages(model: Mo
     )
     [tokens] = decoders[0].decode([(guided, first)])
     assert len(decoders[0].pool) == 2
-    plain.cells = guided.cells  # its own sketch is another one
+    plain.sketch_view = guided.sketch_view  # its own sketch is another one
     decoders[1].prefill([(plain, first, tokens)])
     [[of_guided], [of_plain]] = (d.decode([(c, later)]) for d, c in zip(decoders, (guided, plain), strict=True))
     assert torch.equal(of_guided, of_plain)

@@ -11,7 +11,7 @@ from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
-from model.sketch import WITHOUT_PROMPT, SketchReader
+from model.sketch import CLOSE, WIDE, WITHOUT_PROMPT, SketchReader, SketchView
 from model.sketching import SKETCHES, Sketcher, draw_sketch, own_seed
 from model.transformer import Transformer
 
@@ -24,33 +24,70 @@ def start(decoder: PatchDecoder, model: Model, seed: int = 3, **changes: object)
     return decoder.start("job", grid, "zeta", str(changes.get("prompt", PROMPT)), SAMPLING, seed)
 
 
+def random_view(model: Model) -> SketchView:
+    m, px = model.config.transformer.patch_tokens, model.config.patch_px
+    return SketchView(torch.randn(1, model.config.transformer.width, m, m), torch.rand(1, 3, px, px) * 2 - 1)
+
+
 def test_a_reader_that_has_learned_nothing_tells_nothing(model: Model) -> None:
     reader = SketchReader(32, 4)
-    cells = reader(torch.randn(2, 16, 32))
+    view = reader(torch.randn(2, 16, 32), torch.rand(2, 3, 32, 32))
     steps = torch.tensor(ORDERS["zeta"].token_scan(4))
-    assert not reader.told(cells, torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2), steps).any()
+    assert not reader.told(view, torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2), steps).any()
     assert not Sketcher(model.config).told(torch.tensor([2.0])).any()
 
 
 def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -> None:
     """Whatever the scan, a change in one corner of the sketch reaches the tokens of that corner, and no others."""
-    m = model.config.transformer.patch_tokens
-    cells = torch.randn(1, model.config.transformer.width, m, m)
-    changed = cells.clone()
-    changed[:, :, 0, -1] += 5.0  # top right
+    m, view = model.config.transformer.patch_tokens, random_view(model)
+    cells = view.cells.clone()
+    cells[:, :, 0, -1] += 5.0  # top right
     quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
     for order in ORDERS:
-        before, after = (model.transformer.sketched(c, quarters, order) for c in (cells, changed))
+        before, after = (
+            model.transformer.sketched(v, quarters, order) for v in (view, replace(view, cells=cells))
+        )
         tokens = (before != after).any(-1)[0]  # [4, M]
         assert tokens.any(1).tolist() == [False, True, False, False]
         steps = model.transformer.scans[order].steps
         assert {(int(r), int(c)) for r, c in steps[tokens[1]]} == {(r, c) for r in range(3) for c in range(1, m)}
 
 
+def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
+    """A new corner pixel of the sketch reaches the tokens near that corner, and none in other patches."""
+    m, view = model.config.transformer.patch_tokens, random_view(model)
+    pixels = view.pixels.clone()
+    pixels[:, :, 0, -1] += 1.0
+    quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
+    for order in ORDERS:
+        before, after = (
+            model.transformer.sketched(v, quarters, order) for v in (view, replace(view, pixels=pixels))
+        )
+        tokens = (before != after).any(-1)[0]
+        assert tokens.any(1).tolist() == [False, True, False, False]
+        reached = {(int(r), int(c)) for r, c in model.transformer.scans[order].steps[tokens[1]]}
+        assert (0, m - 1) in reached
+        assert all(r <= 1 and c >= m - 2 for r, c in reached)
+
+
+@pytest.mark.parametrize("columns", [2, 64])
+def test_colours_are_looked_up_where_they_lie(columns: int) -> None:
+    """Of a sketch whose red says how far right, and whose green how far down, a pixel is."""
+    reader, px = SketchReader(32, 4), 32
+    across = (torch.arange(px) + 0.5) / px
+    pixels = torch.stack([across.expand(px, px), across[:, None].expand(px, px), torch.zeros(px, px)])[None]
+    size = torch.tensor([0.5, 1 / columns]).view(1, 1, 1, 2)
+    middle = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2)  # row, column: far from the rim, where all reads as the rim
+    red, green, _ = reader._around(pixels, middle, size).view(-1, 3).unbind(1)
+    down, right = (torch.tensor(CLOSE) * float(size[..., i]) / 4 for i in (0, 1))  # in sides of a token
+    wide = torch.tensor(WIDE) / px
+    expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + wide, 0.6 + wide)]
+    assert torch.allclose(torch.stack([green, red], 1), torch.stack(expected), atol=1e-5)
+
+
 def test_nothing_is_told_to_patches_of_unknown_place(model: Model) -> None:
-    m = model.config.transformer.patch_tokens
     place = torch.tensor([[[0.0, 0.5, 0.0, 0.5], [float("nan")] * 4]])
-    told = model.transformer.sketched(torch.randn(1, model.config.transformer.width, m, m), place, "zeta")[0]
+    told = model.transformer.sketched(random_view(model), place, "zeta")[0]
     assert told[0].any()
     assert not told[1].any()
 
@@ -62,7 +99,7 @@ def test_weights_that_know_no_sketch_draw_without(model: Model) -> None:
     transformer.load_state_dict({k: v for k, v in model.transformer.state_dict().items() if k in wanted})
     bare = replace(model, config=plain, transformer=transformer)
     canvas = start(PatchDecoder(bare), bare)
-    assert canvas.cells is None
+    assert canvas.sketch_view is None
 
 
 def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> None:
@@ -73,12 +110,13 @@ def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> Non
     other = beside.start("other", Grid(1, 4, 4, model.config.patch_px), "omega", "dunes", SAMPLING, 8)
     beside.decode([(other, Patch(0, 0, 0))])
     again = start(beside, model)
-    assert alone.cells is not None
-    assert again.cells is not None
-    assert torch.equal(alone.cells, again.cells)
+    assert alone.sketch_view is not None
+    assert again.sketch_view is not None
+    assert torch.equal(alone.sketch_view.cells, again.sketch_view.cells)
+    assert torch.equal(alone.sketch_view.pixels, again.sketch_view.pixels)
     for different in (start(decoder, model, seed=4), start(decoder, model, prompt="dunes at night")):
-        assert different.cells is not None
-        assert not torch.equal(alone.cells, different.cells)
+        assert different.sketch_view is not None
+        assert not torch.equal(alone.sketch_view.cells, different.sketch_view.cells)
 
 
 def test_seeds_in_a_row_have_no_sketch_in_common() -> None:
@@ -93,7 +131,7 @@ def test_every_patch_of_a_still_and_the_first_frame_of_a_film_are_told(model: Mo
     film = decoder.start("film", Grid(2, 1, 2, model.config.patch_px), "zeta", PROMPT, SAMPLING, 0)
     for patch in film.grid:
         with_sketch = decoder._conditions(film, patch)
-        without = decoder._conditions(replace(film, cells=None), patch)
+        without = decoder._conditions(replace(film, sketch_view=None), patch)
         told = with_sketch - without
         assert told[0].any() == (patch.frame == 0)
         assert torch.allclose(told[1], WITHOUT_PROMPT * told[0], atol=1e-4), "guidance is by the sketch too"
@@ -115,7 +153,7 @@ def test_one_pass_is_guided_by_the_sketch_too(model: Model) -> None:
     )
     patch = Patch(0, 0, 0)
     told, plain, bare = (
-        decoder._conditions(c, patch)[0] for c in (canvas, replace(canvas, one_pass=1.0), replace(canvas, cells=None))
+        decoder._conditions(c, patch)[0] for c in (canvas, replace(canvas, one_pass=1.0), replace(canvas, sketch_view=None))
     )
     share = (SAMPLING.cfg_scale - 1) / (model.config.transformer.distilled_scale - 1)
     assert torch.allclose(told - plain, share * model.transformer.guidance.sketch(plain - bare), atol=1e-4)
@@ -124,7 +162,7 @@ def test_one_pass_is_guided_by_the_sketch_too(model: Model) -> None:
 def test_pictures_differ_by_their_sketch_alone(model: Model) -> None:
     decoder = PatchDecoder(model)
     one, other = start(decoder, model), start(decoder, model)
-    other.cells = start(decoder, model, seed=9).cells
+    other.sketch_view = start(decoder, model, seed=9).sketch_view
     other.key = "other"
     for canvas in (one, other):
         for _ in continue_canvas(decoder, canvas):

@@ -20,7 +20,7 @@ RECIPE = TransformerRecipe(windows=(WINDOW,), patches_per_step=16)
 
 def distances(model: Model, scales: tuple[float, ...]) -> list[float]:
     batch = TokenSource(model.tokenizer, model.config, model.device, 0, patches=16).render(WINDOW, 4)
-    losses = CanvasLoss(model.transformer, model.words, model.device)
+    losses = CanvasLoss(model.transformer, model.tokenizer, model.words, model.device)
     with torch.no_grad():
         return [float(apart(losses, batch, "zeta", batch.prompts(7), scale)) for scale in scales]
 

@@ -115,11 +115,11 @@ def test_the_sketcher_learns_sketches_and_what_their_captions_mean(tmp_path: Pat
 def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     torch.manual_seed(0)
     config = replace(NANO, transformer=replace(NANO.transformer, text_tokens=32))  # whole captions
-    transformer = Transformer(config)
+    transformer, tokenizer = Transformer(config), Tokenizer(NANO.tokenizer).eval()
     for parameter in transformer.parameters():  # prompts make no difference to a new model
         parameter.data += 0.02 * torch.randn_like(parameter)
-    loss = CanvasLoss(transformer, WordPieces(SHIPPED / "words.json", 32), CPU)
-    source = TokenSource(Tokenizer(NANO.tokenizer).eval(), NANO, CPU, 0, patches=16)
+    loss = CanvasLoss(transformer, tokenizer, WordPieces(SHIPPED / "words.json", 32), CPU)
+    source = TokenSource(tokenizer, NANO, CPU, 0, patches=16)
     batch = source.render(Window(1.0, 2, 2, 2, 2), seed=4)
     adam = torch.optim.Adam(transformer.parameters(), 1e-2)
     told = []
@@ -136,10 +136,10 @@ def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
 
 def test_tokens_count_as_much_as_their_weights_say() -> None:
     torch.manual_seed(0)
-    transformer = Transformer(NANO).eval()
+    transformer, tokenizer = Transformer(NANO).eval(), Tokenizer(NANO.tokenizer).eval()
     words = WordPieces(SHIPPED / "words.json", NANO.transformer.text_tokens)
-    batch = TokenSource(Tokenizer(NANO.tokenizer).eval(), NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
-    loss = CanvasLoss(transformer, words, CPU)
+    batch = TokenSource(tokenizer, NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
+    loss = CanvasLoss(transformer, tokenizer, words, CPU)
     weights = torch.zeros_like(batch.tokens, dtype=torch.float32)
     weights[0, 0, 1, 6] = 5.0  # in the second row of tokens, in the third column of the upper right patch
     with torch.no_grad():

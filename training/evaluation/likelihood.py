@@ -25,7 +25,7 @@ def likelihood_rows(setting: Setting) -> list[Row]:
     source = TokenSource(
         model.tokenizer, model.config, model.device, 0, patches=TOGETHER * WINDOW.rows * WINDOW.columns
     )
-    loss = CanvasLoss(model.transformer, model.words, model.device)
+    loss = CanvasLoss(model.transformer, model.tokenizer, model.words, model.device)
     seeds = range(HELD_OUT_SEEDS + SCENES, HELD_OUT_SEEDS + SCENES + setting.counts.share(40, 1))
     batches = [source.render(WINDOW, seed) for seed in seeds]
     rows = []

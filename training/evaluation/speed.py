@@ -32,7 +32,7 @@ def measure(setting: Setting) -> Part:
 def loss_rows(model: Model) -> list[Row]:
     """Cross-entropy in nats a token, each order on the same pictures."""
     source = TokenSource(model.tokenizer, model.config, model.device, 0, patches=PATCHES)
-    losses = CanvasLoss(model.transformer, model.words, model.device)
+    losses = CanvasLoss(model.transformer, model.tokenizer, model.words, model.device)
     window = Window(1.0, 4, 8, 4, 8)
     batches = [source.render(window, HELD_OUT_SEEDS + 20_000 + i) for i in range(BATCHES)]
     count = sum(len(batch.tokens) for batch in batches)
