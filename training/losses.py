@@ -102,9 +102,7 @@ def roughened(tokens: Tensor, quantizer: ScalarQuantizer, most: float) -> Tensor
 class CanvasLoss:
     """Cross-entropy of token batches, in nats a token."""
 
-    def __init__(
-        self, transformer: Transformer, tokenizer: Tokenizer, words: WordPieces, device: torch.device
-    ) -> None:
+    def __init__(self, transformer: Transformer, tokenizer: Tokenizer, words: WordPieces, device: torch.device) -> None:
         self.transformer, self.tokenizer, self.words, self.device = transformer, tokenizer, words, device
         self._tables: dict[tuple[Grid, str], tuple[Tensor, Tensor]] = {}
 

@@ -44,9 +44,7 @@ def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -
     cells[:, :, 0, -1] += 5.0  # top right
     quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
     for order in ORDERS:
-        before, after = (
-            model.transformer.sketched(v, quarters, order) for v in (view, replace(view, cells=cells))
-        )
+        before, after = (model.transformer.sketched(v, quarters, order) for v in (view, replace(view, cells=cells)))
         tokens = (before != after).any(-1)[0]  # [4, M]
         assert tokens.any(1).tolist() == [False, True, False, False]
         steps = model.transformer.scans[order].steps
@@ -60,9 +58,7 @@ def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
     pixels[:, :, 0, -1] += 1.0
     quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
     for order in ORDERS:
-        before, after = (
-            model.transformer.sketched(v, quarters, order) for v in (view, replace(view, pixels=pixels))
-        )
+        before, after = (model.transformer.sketched(v, quarters, order) for v in (view, replace(view, pixels=pixels)))
         tokens = (before != after).any(-1)[0]
         assert tokens.any(1).tolist() == [False, True, False, False]
         reached = {(int(r), int(c)) for r, c in model.transformer.scans[order].steps[tokens[1]]}
@@ -153,7 +149,8 @@ def test_one_pass_is_guided_by_the_sketch_too(model: Model) -> None:
     )
     patch = Patch(0, 0, 0)
     told, plain, bare = (
-        decoder._conditions(c, patch)[0] for c in (canvas, replace(canvas, one_pass=1.0), replace(canvas, sketch_view=None))
+        decoder._conditions(c, patch)[0]
+        for c in (canvas, replace(canvas, one_pass=1.0), replace(canvas, sketch_view=None))
     )
     share = (SAMPLING.cfg_scale - 1) / (model.config.transformer.distilled_scale - 1)
     assert torch.allclose(told - plain, share * model.transformer.guidance.sketch(plain - bare), atol=1e-4)
