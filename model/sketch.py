@@ -68,19 +68,30 @@ class SketchReader(nn.Module):
         column of each token in its patch.  Returns [B, N, M, D].
         """
         known = ~place.isnan().any(-1)[..., None, None]
-        top, bottom, left, right = place.nan_to_num(0.5)[..., None].unbind(-2)
-        start = torch.stack([top, left], -1)
-        size = torch.stack([bottom - top, right - left], -1)
-        where = start + size * (steps + 0.5) / self.side  # [B, N, M, 2]: row, column
+        where, size = self._lie(place.nan_to_num(0.5), steps)
         x = _sample(view.cells, where)
         turn = where * self.side * 2 * math.pi
         covered = size.clamp_min(2**-10).log2().expand_as(where) / 4
         x = x + self.within(torch.cat([turn.sin(), turn.cos(), covered], -1))
-        told = self.out(F.gelu(self.up(x))) + self.of_pixels(F.gelu(self.seen(self._around(view.pixels, where, size))))
-        return torch.where(known, GAIN * told, 0.0)
+        told = GAIN * self.out(F.gelu(self.up(x))) + self.tell(self._around(view.pixels, where, size))
+        return torch.where(known, told, 0.0)
+
+    def colours(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
+        """The colours around each token [B, N, M, 3 K] of sketches' pixels [B, 3, px, px]; place, steps: of told()."""
+        return self._around(pixels, *self._lie(place, steps))
+
+    def tell(self, colours: Tensor) -> Tensor:
+        """What tokens are told of the colours around them, [..., 3 K] -> [..., D]."""
+        return GAIN * self.of_pixels(F.gelu(self.seen(colours)))
+
+    def _lie(self, place: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Where on the canvas the middle of each token lies [B, N, M, 2], and how large patches are [B, N, 1, 2]; row
+        and column, in shares of the canvas."""
+        top, bottom, left, right = place[..., None].unbind(-2)
+        start, size = torch.stack([top, left], -1), torch.stack([bottom - top, right - left], -1)
+        return start + size * (steps + 0.5) / self.side, size
 
     def _around(self, pixels: Tensor, where: Tensor, size: Tensor) -> Tensor:
-        """The colours around each token: where [B, N, M, 2] on the canvas, size [B, N, 1, 2] of patches."""
         close, wide = (
             torch.cartesian_prod(offsets, offsets)
             for offsets in (where.new_tensor(CLOSE), where.new_tensor(WIDE) / pixels.shape[-1])

@@ -70,10 +70,14 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, float]] = []
         settings.folder.mkdir(parents=True, exist_ok=True)
-        share(model.state_dict().values())
-        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.begin_anew()
         if settings.resume and has_checkpoint(settings.folder):
             self._load()
+
+    def begin_anew(self) -> None:
+        """The model was changed before the first step: averages, and the other processes, begin with what it is now."""
+        share(self.model.state_dict().values())
+        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
     @property
     def spent_s(self) -> float:

@@ -34,7 +34,7 @@ class TransformerRecipe:
     # How often canvases have no sketch, as where pixels are given. Half of the sketches have noise on their codes, of
     # up to so many levels: drawn ones are not as true as those of scenes.
     sketch_dropout: float = 0.15
-    sketch_noise: float = 1.5
+    sketch_noise: float = 1.0
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.5
     contrast_weight: float = 0.4

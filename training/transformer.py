@@ -24,6 +24,7 @@ from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
 from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
+from training.reader import teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
 from training.sources import CaptionedCrops, TokenBatch
@@ -72,6 +73,9 @@ def train_transformer(
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
+    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.of_pixels.weight.any():
+        teach_pixels(transformer, tokenizer, source, settings, recipe.sketch_noise, seed)
+        trainer.begin_anew()
     canvas_loss = CanvasLoss(transformer, tokenizer, words, device)
     chooser = random.Random(seed + trainer.step)
     first = config.transformer.orders[0]
