@@ -99,6 +99,26 @@ def roughened(tokens: Tensor, quantizer: ScalarQuantizer, most: float) -> Tensor
     return quantizer.to_tokens(codes + spread * torch.randn_like(codes) * 2 / (quantizer.levels - 1))
 
 
+def displaced(tokens: Tensor, most: float) -> Tensor:
+    """Canvases [B, F, H, W] in which tokens stand where those up to two rows and columns away should: in half of them
+    none, in the others a share of up to `most`.
+
+    What has been drawn is not as true as what is learned from: a sun's edge is drawn a token too far, and who has only
+    ever continued true edges goes on from there. Beside a sketch that shows where the sun is, it can be learned not to.
+    Source: scheduled sampling of Bengio et al. (2015), with errors that cost no pass of the model.
+    """
+    batch, _, height, width = tokens.shape
+    device = tokens.device
+    share = most * (torch.rand(batch, 1, 1, 1, device=device) * 2 - 1).clamp_min(0)
+    moved = torch.rand(tokens.shape, device=device) < share
+    rows, columns = (
+        (torch.arange(n, device=device).view(shape) + torch.randint(-2, 3, tokens.shape, device=device)).clamp(0, n - 1)
+        for n, shape in ((height, (1, 1, -1, 1)), (width, (1, 1, 1, -1)))
+    )
+    others = tokens.flatten(2).gather(2, (rows * width + columns).flatten(2)).view(tokens.shape)
+    return torch.where(moved, others, tokens)
+
+
 class CanvasLoss:
     """Cross-entropy of token batches, in nats a token."""
 
@@ -122,11 +142,16 @@ class CanvasLoss:
         context_dropout: float = 0.0,
         text_noise: float = 0.0,
         weighted: bool = False,
+        displacement: float = 0.0,
     ) -> Tensor:
-        """-> [B], of each picture. weighted: some tokens count more, by the batch's weights."""
+        """-> [B], of each picture. weighted: some tokens count more, by the batch's weights.
+
+        displacement: how many tokens at most are shown in wrong places (displaced()); what is asked stays true.
+        """
         if not known_place:
             batch = replace(batch, place=torch.full_like(batch.place, float("nan")), sketches=None)
-        logits, tokens = self.logits(batch, order, prompts, context_dropout, text_noise)
+        seen = displaced(batch.tokens, displacement) if displacement else None
+        logits, tokens = self.logits(batch, order, prompts, context_dropout, text_noise, seen=seen)
         losses = F.cross_entropy(logits.flatten(0, 2), tokens.flatten(), reduction="none")
         if weighted and batch.weights is not None:
             weights = scan_patches(batch.weights, batch.rows, batch.columns, self.transformer, order).flatten()
@@ -142,10 +167,12 @@ class CanvasLoss:
         text_noise: float = 0.0,
         scale: float = 1.0,
         sketched: float = 1.0,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """[B, N, M, V] float32, of the tokens in scan order, and these [B, N, M].
 
-        scale: of guidance in one pass.  sketched: how much of the sketch patches are told.
+        scale: of guidance in one pass.  sketched: how much of the sketch patches are told.  seen: what is seen of
+        earlier tokens, where that is not the batch's own.
         """
         tokens = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         index, corners = self.table(batch_grid(batch), order)
@@ -155,7 +182,8 @@ class CanvasLoss:
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
             beside = self._beside(batch, order, corners, scale, sketched)
-            logits = self.transformer(tokens, ids, order, index, corners, batch.place, text_noise, scale, beside)
+            seen = tokens if seen is None else scan_patches(seen, batch.rows, batch.columns, self.transformer, order)
+            logits = self.transformer(seen, ids, order, index, corners, batch.place, text_noise, scale, beside)
         return logits.float(), tokens
 
     def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float, sketched: float) -> Tensor | None:

@@ -35,6 +35,8 @@ class TransformerRecipe:
     # up to so many levels: drawn ones are not as true as those of scenes.
     sketch_dropout: float = 0.15
     sketch_noise: float = 1.0
+    # Of half of the pictures that stand still and have a sketch, up to so many of the seen tokens are displaced.
+    displacement: float = 0.3
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.5
     contrast_weight: float = 0.4

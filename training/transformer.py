@@ -112,7 +112,10 @@ def train_transformer(
             prompts = recipe.prompts(batch, chooser)
             # Without a sketch to tell of a sun, more weight where there is one would draw suns where there are none.
             weighted = batch.sketches is not None and known_place
-            tokens = canvas_loss(batch, order, prompts, known_place, context_dropout, noise, weighted).mean()
+            displacement = recipe.displacement if weighted and batch.frames == 1 else 0.0
+            tokens = canvas_loss(
+                batch, order, prompts, known_place, context_dropout, noise, weighted, displacement
+            ).mean()
         figures["tokens"] = float(tokens.detach())
         return tokens + value, figures
 
