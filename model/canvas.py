@@ -34,7 +34,7 @@ class Canvas:
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
     known: KnownPixels | None = None
     sketch: Tensor | None = None  # [M] int64, row by row; None where there is none
-    sketch_view: SketchView | None = None  # of one: what patches are told of it
+    sketch_view: SketchView | None = None  # of that sketch: what patches are told of
     one_pass: float = 1.0  # guidance in one pass by this sketch
     said: Tensor | None = None  # [1] float64, takes log p(tokens | prompt) / p(tokens) of guided ones, in nats
     beside: Tensor | None = None  # [1, M, D], told to all patches: of which canvas this is a sketch

@@ -50,9 +50,9 @@ def teach_pixels(
                 group["lr"] = LR * min(1, len(kept) / WARMUP_STEPS) * (1 - done)
             with autocast(device):
                 loss = F.cross_entropy(probe(reader.tell(colours.float())).float(), tokens)
-            optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            optimizer.zero_grad()  # at once: the transformer's first step is not to find any
             shown = float(loss.detach()) if len(kept) == 1 else 0.9 * shown + 0.1 * float(loss.detach())
             bar.n = round(done * budget_s)
             bar.set_postfix(step=len(kept), nats=f"{shown:.3f}")

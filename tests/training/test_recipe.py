@@ -14,7 +14,7 @@ from model.text import TextEncoder, WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings, Trainer
-from training.losses import CanvasLoss, roughened
+from training.losses import CanvasLoss, displaced, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
 from training.recipe import TransformerRecipe
 from training.sketcher import train_sketcher
@@ -196,3 +196,29 @@ def test_given_pixels_are_a_rectangle_or_all_but_one_in_some_of_the_crops() -> N
     assert all(one or other for one, other in zip(rectangles, others, strict=True))
     assert sum(rectangles) > 20
     assert sum(others) > 20
+
+
+def test_of_half_of_the_pictures_some_tokens_stand_up_to_two_rows_and_columns_away() -> None:
+    torch.manual_seed(0)
+    places = torch.arange(16 * 24).view(1, 1, 16, 24).expand(64, 2, -1, -1)
+    seen = displaced(places, 0.3)
+    rows, columns = seen // 24, seen % 24
+    assert (rows - torch.arange(16)[:, None]).abs().max() == 2
+    assert (columns - torch.arange(24)).abs().max() == 2
+    share = (seen != places).double().mean((1, 2, 3))
+    assert 20 < (share == 0).sum() < 44
+    assert 0.2 < share.max() < 0.33
+
+
+def test_what_is_asked_stays_true_where_tokens_are_displaced() -> None:
+    """The model reads what it is shown, and is asked for the batch's own tokens."""
+    torch.manual_seed(0)
+    transformer, tokenizer = Transformer(NANO).eval(), Tokenizer(NANO.tokenizer).eval()
+    words = WordPieces(SHIPPED / "words.json", NANO.transformer.text_tokens)
+    batch = TokenSource(tokenizer, NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
+    loss = CanvasLoss(transformer, tokenizer, words, CPU)
+    other = replace(batch, tokens=(batch.tokens + 1) % 1000)
+    with torch.no_grad():
+        logits, asked = loss.logits(batch, "zeta", [None], seen=other.tokens)
+        assert torch.equal(asked, loss.logits(batch, "zeta", [None])[1])
+        assert torch.equal(logits, loss.logits(other, "zeta", [None])[0])
