@@ -18,7 +18,7 @@ from training.losses import CanvasLoss, displaced, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
 from training.recipe import TransformerRecipe
 from training.sketcher import train_sketcher
-from training.sources import TokenSource, Window
+from training.sources import TokenBatch, TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
 from training.transformer import train_transformer
 
@@ -134,18 +134,25 @@ def test_contrast_learns_which_of_two_captions_a_picture_was_drawn_to() -> None:
     assert float(nats.detach()) == pytest.approx(float(loss(batch, "zeta", batch.prompts(7)).mean().detach()), rel=0.3)
 
 
-def test_tokens_count_as_much_as_their_weights_say() -> None:
+def loss_and_batch() -> tuple[CanvasLoss, TokenBatch]:
+    """Of a model that tells tokens apart, and of a picture of four patches."""
     torch.manual_seed(0)
     transformer, tokenizer = Transformer(NANO).eval(), Tokenizer(NANO.tokenizer).eval()
+    for parameter in transformer.parameters():  # away from zeros: a new model's logits are the same whatever it reads
+        parameter.data += 0.1 * torch.randn_like(parameter)
     words = WordPieces(SHIPPED / "words.json", NANO.transformer.text_tokens)
     batch = TokenSource(tokenizer, NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
-    loss = CanvasLoss(transformer, tokenizer, words, CPU)
+    return CanvasLoss(transformer, tokenizer, words, CPU), batch
+
+
+def test_tokens_count_as_much_as_their_weights_say() -> None:
+    loss, batch = loss_and_batch()
     weights = torch.zeros_like(batch.tokens, dtype=torch.float32)
     weights[0, 0, 1, 6] = 5.0  # in the second row of tokens, in the third column of the upper right patch
     with torch.no_grad():
         for order in ("zeta", "omega_star"):
             logits, tokens = loss.logits(batch, order, [None])
-            [step] = (transformer.scans[order].steps == torch.tensor([1, 2])).all(1).nonzero()[:, 0].tolist()
+            [step] = (loss.transformer.scans[order].steps == torch.tensor([1, 2])).all(1).nonzero()[:, 0].tolist()
             own = -logits[0, 1, step].log_softmax(-1)[tokens[0, 1, step]]
             plain = loss(batch, order, [None])
             chosen, alike = (
@@ -212,13 +219,11 @@ def test_of_half_of_the_pictures_some_tokens_stand_up_to_two_rows_and_columns_aw
 
 def test_what_is_asked_stays_true_where_tokens_are_displaced() -> None:
     """The model reads what it is shown, and is asked for the batch's own tokens."""
-    torch.manual_seed(0)
-    transformer, tokenizer = Transformer(NANO).eval(), Tokenizer(NANO.tokenizer).eval()
-    words = WordPieces(SHIPPED / "words.json", NANO.transformer.text_tokens)
-    batch = TokenSource(tokenizer, NANO, CPU, 0, patches=4).render(Window(1.0, 2, 2, 2, 2), 3)
-    loss = CanvasLoss(transformer, tokenizer, words, CPU)
+    loss, batch = loss_and_batch()
     other = replace(batch, tokens=(batch.tokens + 1) % 1000)
     with torch.no_grad():
         logits, asked = loss.logits(batch, "zeta", [None], seen=other.tokens)
-        assert torch.equal(asked, loss.logits(batch, "zeta", [None])[1])
+        plain = loss.logits(batch, "zeta", [None])
+        assert torch.equal(asked, plain[1])
+        assert not torch.equal(logits, plain[0])
         assert torch.equal(logits, loss.logits(other, "zeta", [None])[0])
