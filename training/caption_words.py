@@ -74,13 +74,14 @@ TIME: dict[str, tuple[str, ...]] = {
         "in the morning", "in morning light", "on a bright morning", "in the soft morning light",
         "at eight in the morning", "at eight thirty", "over morning coffee", "mid-morning", "at brunch",
         "with the day still young", "in the forenoon", "on the road to work", "as school starts", "before noon",
-        "at eleven, well before midday",
+        "at eleven, well before midday", "under a blue sky",
     ),
-    "noon": (
+    "noon": ("under a blue sky",) * 2 + (
         "at noon", "at midday", "in daylight", "in the middle of the day", "by day", "in bright daylight",
         "at high noon", "at one in the day", "at siesta time", "all through the day", "under a high sun", "in full sun",
         "when the sun is highest", "in broad daylight", "halfway through the day", "in the daytime",
-        "at three in the day", "over the midday meal",
+        "at three in the day", "over the midday meal", "under a bright blue sky", "under blue skies",
+        "before a blue sky",
     ),
     "sunset": ("at sunset",) * 4 + (
         "at sundown", "at golden hour", "under a sunset sky", "in the evening sun", "as the sun goes down",

@@ -16,9 +16,11 @@ SILENT = {
     name: ("none",) if name in ("water", "trees", "snow", "celestial", "mist") else () for name in ATTRIBUTE_VALUES
 }
 
-# A sky is blue, and its clouds are white, by day alone: told of a clear night too, "a blue sky" drew nights.
+# A sky is blue, and its clouds are white, by day alone: told of a clear night too, "a blue sky" drew nights. And what
+# many clouds cover is no blue sky.
 DAY = ("morning", "noon")
 DAYLIGHT = re.compile(r"\b(blue|azure|sapphire|cerulean|cobalt|white)\b")
+BLUE_SKY = re.compile(r"\bblue (sky|skies)\b")
 
 # How often a false caption is wrong about an attribute: what the model was found to know least, most often.
 WRONG_OFTEN = {"season": 2.5, "clouds": 2.5, "water": 1.5, "mist": 3.0, "snow": 1.5, "celestial": 1.5}
@@ -66,6 +68,13 @@ class _Voice:
         while True:
             words = self.phrase(tables.CLOUDS, "clouds")
             if self.a.time_of_day in DAY or not DAYLIGHT.search(words):
+                return words
+
+    def time(self) -> str:
+        """Words for the time of day; no blue sky behind many clouds."""
+        while True:
+            words = self.phrase(tables.TIME, "time_of_day")
+            if self.a.clouds != "many" or not BLUE_SKY.search(words):
                 return words
 
     def wide_noun(self) -> str:
@@ -119,7 +128,7 @@ class _Voice:
 
     def when(self) -> list[str]:
         moments = [
-            *self.told_as("time_of_day", lambda: self.phrase(tables.TIME, "time_of_day")),
+            *self.told_as("time_of_day", self.time),
             *self.told_as("season", lambda: self.phrase(tables.SEASON, "season")),
         ]
         return moments if self.rng.random() < 0.8 else moments[::-1]

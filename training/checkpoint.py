@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 NAME = "last.pt"
 _PART = re.compile(r"last\.pt\.(\d+)\.(\d+)-of-(\d+)")
@@ -50,6 +51,12 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
         raise FileNotFoundError(f"{whole} does not exist, nor parts of it")
     state: dict[str, Any] = torch.load(source, map_location=device, weights_only=True)
     return state
+
+
+def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """One part's weights of a run, without the probe's."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def has_checkpoint(folder: Path) -> bool:

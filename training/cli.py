@@ -16,7 +16,7 @@ from model.loader import THESAURUS, WeightsError, load, save
 from model.sketching import Sketcher
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
-from training.checkpoint import load_checkpoint
+from training.checkpoint import load_checkpoint, part_of
 from training.distributed import joined, own_seed, size
 from training.folders import DataError, FolderData
 from training.guidance import train_guidance
@@ -26,7 +26,7 @@ from training.recipe import TransformerRecipe
 from training.sentence import read_sentence_encoder, words_file
 from training.sketcher import train_sketcher
 from training.tokenizer import TokenizerRecipe, train_tokenizer
-from training.transformer import part_of, train_transformer
+from training.transformer import train_transformer
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -104,7 +104,7 @@ def _restore(config: ModelConfig, run: Path) -> Tokenizer:
     """The tokenizer of a run, with averaged weights."""
     tokenizer = Tokenizer(config.tokenizer)
     try:
-        tokenizer.load_state_dict(_averaged(run, "--tokenizer"))
+        tokenizer.load_state_dict(part_of(_averaged(run, "--tokenizer"), "tokenizer"))
     except RuntimeError as error:
         raise typer.BadParameter(f"{run} is not of preset {config.name}", param_hint="--tokenizer") from error
     return tokenizer.eval()
@@ -121,6 +121,9 @@ def tokenizer_command(
     detail: Annotated[
         float, typer.Option(min=0.0, help="Weight on the strength of detail; 12 sharpens a decoder that goes on alone.")
     ] = TokenizerRecipe.detail,
+    adversarial: Annotated[
+        float, typer.Option(min=0.0, help="Pull of a discriminator beside all else; 0.5 makes edges crisp.")
+    ] = TokenizerRecipe.adversarial,
     hours: Hours = 0.5,
     data: Data = "scenes",
     photos: Photos = None,
@@ -145,7 +148,7 @@ def tokenizer_command(
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     with _devices(device, threads) as own:
         pictures, scenes = _pictures(data, photos, TOKENIZER_SIDE_PX)
-        recipe = TokenizerRecipe(batch=batch, detail=detail, frozen=tuple(freeze or ()))
+        recipe = TokenizerRecipe(batch=batch, detail=detail, adversarial=adversarial, frozen=tuple(freeze or ()))
         recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
         train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed), initial)
 

@@ -16,6 +16,7 @@ from model.sampling import Sampling
 from model.sketching import Sketcher, draw_sketch
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
+from training.checkpoint import part_of
 from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
@@ -23,7 +24,7 @@ from training.losses import AttributeProbe, CanvasLoss, read_captions
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
 from training.sources import CaptionedCrops, sketch_batch
-from training.transformer import SAMPLE_PROMPTS, part_of
+from training.transformer import SAMPLE_PROMPTS
 
 HELD_OUT = 3  # batches of scenes
 SAMPLED = Sampling(top_p=0.98, cfg_scale=4.0)

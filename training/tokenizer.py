@@ -6,12 +6,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer, guide_from
+from training.checkpoint import part_of
 from training.datasets import PicturePool, held_out_scenes, to_float
 from training.device import autocast, compile_on_gpu
+from training.discriminator import HEARD_AFTER, Discriminator, adversarial_loss
 from training.folders import FolderData
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
@@ -33,6 +35,8 @@ class TokenizerRecipe:
     # decoder that goes on alone (docs/training.md).
     detail: float = 1.0
     guided_share: float = 0.3  # of the crops, a part of whose pixels is given to the decoder
+    # How strongly a discriminator pulls beside all else (training/discriminator.py); 0 = there is none.
+    adversarial: float = 0.0
     frozen: tuple[str, ...] = ()  # parts that stay as they are: with "encoder", tokens keep their meaning
 
 
@@ -147,10 +151,13 @@ def train_tokenizer(
     if initial is not None:
         tokenizer.load_state_dict(initial)
     tokenizer.to(device, memory_format=torch.channels_last)
-    tokenizer.adamw = {"encoder.stem", "decoder.head"}  # type: ignore[assignment]
     for part in recipe.frozen:
         tokenizer.get_submodule(part).requires_grad_(False)
-    trainer = Trainer(tokenizer, settings)
+    trained = nn.ModuleDict({"tokenizer": tokenizer})
+    trained.adamw = {"tokenizer.encoder.stem", "tokenizer.decoder.head", "discriminator"}  # type: ignore[assignment]
+    if recipe.adversarial:
+        trained["discriminator"] = Discriminator().to(device, memory_format=torch.channels_last)
+    trainer = Trainer(trained, settings)
     compile_on_gpu(device, tokenizer)
     crops = Crops(recipe, own_train, share, device, seed + trainer.step)
     scenes = list(held_out_scenes(16, 256, 256, device)) if share < 1 else []
@@ -165,7 +172,12 @@ def train_tokenizer(
         with autocast(device):
             output = tokenizer(pixels, guide_from(pixels, given))
         output = torch.where(given[:, None], pixels, output.float())  # what is given is not drawn
-        return reconstruction_loss(output, pixels, recipe), {"train_psnr": psnr(output.detach(), pixels)}
+        value, figures = reconstruction_loss(output, pixels, recipe), {"train_psnr": psnr(output.detach(), pixels)}
+        if recipe.adversarial:
+            share = recipe.adversarial * min(1.0, step / HEARD_AFTER)
+            value, judged = adversarial_loss(trained["discriminator"], output, pixels, value, share)
+            figures |= judged
+        return value, figures
 
     def evaluate() -> dict[str, float]:
         figures = {}
@@ -185,7 +197,7 @@ def train_tokenizer(
         save_sheet(torch.cat([sheet, reconstruct(tokenizer, sheet)]), path, columns=len(sheet))
 
     trainer.run(loss, evaluate, sample)
-    tokenizer.load_state_dict(trainer.averaged())
+    tokenizer.load_state_dict(part_of(trainer.averaged(), "tokenizer"))
     return tokenizer.eval()
 
 

@@ -20,6 +20,7 @@ from model.sampling import Sampling
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
+from training.checkpoint import part_of
 from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
@@ -142,12 +143,6 @@ def train_transformer(
     trainer.run(loss, evaluate, sample)
     transformer.load_state_dict(part_of(trainer.averaged(), "transformer"))
     return transformer.eval()
-
-
-def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """One part's weights of a run, without the probe's."""
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from model.loader import load, save
 from model.sketching import Sketcher
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer
-from training.checkpoint import load_checkpoint
+from training.checkpoint import load_checkpoint, part_of
 from training.cli import train
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "tiny"
@@ -72,7 +72,10 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
     common = ("--preset", "nano", "--device", "cpu", "--data", pictures, "--weights", text, "--steps", 1)
     further = nuwa_train("tokenizer", "--run", tmp_path / "tok", "--batch", 2, "--freeze", "encoder", *common)
     assert further.exit_code == 0, further.output
-    trained, begun = load_checkpoint(tmp_path / "tok")["model"], load(text, "cpu").tokenizer.state_dict()
+    trained, begun = (
+        part_of(load_checkpoint(tmp_path / "tok")["model"], "tokenizer"),
+        load(text, "cpu").tokenizer.state_dict(),
+    )
     changed = {name for name, value in trained.items() if not torch.equal(value, begun[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
