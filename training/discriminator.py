@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 WIDTHS = (32, 64, 128)  # each halves the side: a judgement sees 24x24 pixels
+GROUPS = 8  # of channels that are normalised together
 # How many times as strong as pixels their difference from what is around them is shown: that is where a reconstruction
 # differs, and without it nothing was learned in a hundred steps.
 DETAIL = 8.0
@@ -24,7 +25,7 @@ class Discriminator(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, width in zip((6, *WIDTHS), WIDTHS, strict=False):
-            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.GroupNorm(GROUPS, width), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(WIDTHS[-1], 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:

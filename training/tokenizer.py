@@ -154,7 +154,7 @@ def train_tokenizer(
     for part in recipe.frozen:
         tokenizer.get_submodule(part).requires_grad_(False)
     trained = nn.ModuleDict({"tokenizer": tokenizer})
-    trained.adamw = {"tokenizer.encoder.stem", "tokenizer.decoder.head", "discriminator"}  # type: ignore[assignment]
+    trained.adamw = {"tokenizer.encoder.stem", "tokenizer.decoder.head"}  # type: ignore[assignment]
     if recipe.adversarial:
         trained["discriminator"] = Discriminator().to(device, memory_format=torch.channels_last)
     trainer = Trainer(trained, settings)

@@ -29,6 +29,13 @@ def test_a_sky_is_blue_by_day_alone() -> None:
         assert any("blue sk" in text.lower() for text in told) == blue
 
 
+def test_a_blue_sky_is_a_time_of_day_unless_clouds_cover_it() -> None:
+    for clouds, blue in (("few", True), ("many", False)):
+        sky = Attributes(time_of_day="noon", clouds=clouds)
+        told = [caption(sky, i, wide=0.5, tell={"time_of_day"}) for i in range(300)]
+        assert any("blue sk" in text.lower() for text in told) == blue
+
+
 def test_every_value_of_every_attribute_is_mentioned_often(read_caption: Reader) -> None:
     told = [(a, read_caption(caption(a, i))) for i, a in enumerate(SCENES)]
     for name, values in ATTRIBUTE_VALUES.items():
