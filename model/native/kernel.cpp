@@ -24,7 +24,10 @@ using vec = __m256;  // eight floats
 constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
 constexpr int64_t STREAMS = 3;  // heads that are read side by side
-constexpr int64_t AHEAD = 1024;  // bytes between keys and values that are read and those that are fetched meanwhile
+constexpr int64_t AHEAD = 2048;  // bytes between what is read and what is fetched meanwhile
+constexpr int64_t FORESEEN = 1 << 17;  // of a patch's keys: up to so many bytes the next patch's are fetched meanwhile
+// Into the second cache: it can wait for more memory at a time than the first, which would wait for it in turn.
+static inline void fetch(const void* at) { _mm_prefetch((const char*)at, _MM_HINT_T1); }
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
@@ -139,10 +142,10 @@ struct Form {
 };
 
 // out [R, C vectors] = (add ? out : 0) + x [R, K] * w [K, C vectors], K a multiple of 4; one chain of additions over K
-// for every number. Fetch: memory is fetched `ahead` bytes ahead of the products, rows of w lying one after another.
+// for every number. Fetch: memory is fetched ahead of the products, rows of w lying one after another.
 template <class Of, int R, int C, bool Fetch>
 static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
-                        bool add, int64_t ahead = 0) {
+                        bool add) {
     using Vec = typename Of::Vec;
     constexpr int LINE = 64 / (sizeof(half) * Of::count);  // vectors in a line of memory
     Vec acc[R][C];
@@ -151,7 +154,7 @@ static inline void tile(const float* x, int64_t ldx, const half* w, Form form, i
             acc[r][c] = add ? Of::load(out + r * ldo + c * form.between) : Vec{};
     for (int64_t begin = 0; begin < K; begin += LINE) {
         if constexpr (Fetch)
-            UNROLL for (int c = 0; c < C; c++) _mm_prefetch((const char*)(w + c * form.apart) + ahead, _MM_HINT_T0);
+            UNROLL for (int c = 0; c < C; c++) fetch((const char*)(w + c * form.apart) + AHEAD);
         UNROLL for (int64_t k = begin; k < begin + LINE; k++, w += form.row) {
             // Whichever are fewer, numbers of x or weights, wait in registers for the others.
             if constexpr (R <= C) {
@@ -193,8 +196,6 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
     const int64_t blocks = (rows + TALL - 1) / TALL, least = rows / blocks, longer = rows % blocks;
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : TALL_PANELS;
-    // Of several blocks only the first waits for memory, and sixteen numbers at once wait less for arithmetic.
-    const int64_t ahead = blocks == 1 && P == 8 ? 512 : 2048;
     const int64_t panels = N / P, length = panels / C, panel = P * K;
     auto side_by_side = [&](int64_t first, int64_t streams, int64_t apart) {
         for (int64_t block = 0, r = 0; block < blocks; block++) {
@@ -202,7 +203,7 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
             auto run = [&](auto R, auto most) {
                 at_most<most>(streams, [&](auto c) {
                     tile<Widest, R, c, true>(x + r * K, K, w + first * panel, {P, apart * panel, apart * P}, K,
-                                             out + r * N + first * P, N, add, ahead);
+                                             out + r * N + first * P, N, add);
                 });
             };
             switch (height) {
@@ -223,9 +224,12 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
 }
 
 // out [H, N] = (add ? out : 0) + x [H, K] * w: each head its own row and its own matrix [K, N] at `head` from the one
-// before. Heads take turns, for memory is read faster as a few streams than as one.
+// before. Heads take turns, for memory is read faster as a few streams than as one. next: what lies alike and is read
+// after it, or null.
 static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w, int64_t head, int64_t row, int64_t K,
-                           int64_t N, float* out, int64_t ldo, bool add) {
+                           int64_t N, float* out, int64_t ldo, bool add, const half* next = nullptr) {
+    const bool foreseen = next && H * head * int64_t(sizeof(half)) <= FORESEEN;
+    const int64_t ahead = foreseen ? (const char*)next - (const char*)w : AHEAD;
     const int64_t turns = (H + STREAMS - 1) / STREAMS;
     auto columns = [&](auto of, int64_t n, int64_t vectors) {
         using Of = decltype(of);
@@ -234,8 +238,7 @@ static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w
                 for (int64_t k = 0; k < K; k += 4)
                     for (int64_t h = turn; h < H; h += turns) {
                         const half* at = w + h * head + k * row + n;
-                        for (int64_t line = 0; line < 4 * row; line += 32)
-                            _mm_prefetch((const char*)(at + line) + AHEAD, _MM_HINT_T0);
+                        for (int64_t line = 0; line < 4 * row; line += 32) fetch((const char*)(at + line) + ahead);
                         tile<Of, 1, c, false>(x + h * ldx + k, 0, at, {row, Of::count, Of::count}, 4,
                                               out + h * ldo + n, 0, add || k > 0);
                     }
@@ -346,18 +349,20 @@ static float soften(float* scores, int64_t n) {
     return sum(total);
 }
 
-// What the query q [H, d] of a row sees at a position (that many tokens precede it) -> mixed [H, d].
-static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, const float* q, float* turned,
-                   float* scores, float* mixed) {
+// What the query q [H, d] of a row sees at a position (that many tokens precede it) -> mixed [H, d]. after: whose turn
+// is next, or null.
+static void attend(const Batch& b, const Row& row, const Row* after, int64_t l, int64_t position, const float* q,
+                   float* turned, float* scores, float* mixed) {
     const int64_t H = b.heads, D = b.width, d = D / H, M = b.steps, own = (position + W - 1) / W * W;
     const int64_t n = row.room + row.nearby * M + own;
     const Span words = front(b, l, row), self = page(b, l, row.page);
+    auto nearby = [&](int64_t i) { return page(b, l, row.pages[i]); };
     multiply_heads(H, q, d, words.keys, d * words.tokens, words.tokens, d, words.tokens, scores, n, false);
     for (int64_t i = 0; i < row.nearby; i++) {
         const float *cos = row.cos_back + i * d / 2, *sin = row.sin_back + i * d / 2;
-        const half* keys = page(b, l, row.pages[i]).keys;
+        const half* next = i + 1 < row.nearby ? nearby(i + 1).keys : nearby(0).values;
         for (int64_t at = 0; at < D; at += d) turn(q + at, cos, sin, d, turned + at);
-        multiply_heads(H, turned, d, keys, d * M, M, d, M, scores + row.room + i * M, n, false);
+        multiply_heads(H, turned, d, nearby(i).keys, d * M, M, d, M, scores + row.room + i * M, n, false, next);
     }
     score_own(q, self.keys, H, d, own, scores + n - own, n);
     float sums[MOST_HEADS];
@@ -368,11 +373,13 @@ static void attend(const Batch& b, const Row& row, int64_t l, int64_t position, 
         sums[head] = soften(of, n);
     }
     std::fill(mixed, mixed + D, 0.0f);
-    auto mix = [&](Span s, int64_t tokens, int64_t place) {
-        multiply_heads(H, scores + place, n, s.values, s.tokens * d, d, tokens, d, mixed, d, true);
+    auto mix = [&](Span s, int64_t tokens, int64_t place, const half* next = nullptr) {
+        multiply_heads(H, scores + place, n, s.values, s.tokens * d, d, tokens, d, mixed, d, true, next);
     };
+    const half* then = after && after->nearby ? page(b, l, after->pages[0]).keys : nullptr;
     mix(words, row.room, 0);
-    for (int64_t i = 0; i < row.nearby; i++) mix(page(b, l, row.pages[i]), M, row.room + i * M);
+    for (int64_t i = 0; i < row.nearby; i++)
+        mix(nearby(i), M, row.room + i * M, i + 1 < row.nearby ? nearby(i + 1).values : then);
     mix(self, own, n - own);
     for (int64_t head = 0; head < H; head++)
         for (int64_t i = head * d; i < (head + 1) * d; i += W) store(mixed + i, load(mixed + i) * all(1 / sums[head]));
@@ -487,8 +494,8 @@ static void pass(const Batch& b, Lanes& s, int64_t l) {
             remember(k, v, front(b, l, row), row.seen, true, H, d);
     }
     for (int64_t i = 0; i < n; i++)
-        attend(b, *s.rows[i / P], l, s.first + i % P, &s.qkv[i * 3 * D], s.turned.data(), s.scores.data(),
-               &s.mixed[i * D]);
+        attend(b, *s.rows[i / P], i + 1 < n ? s.rows[(i + 1) / P] : nullptr, l, s.first + i % P, &s.qkv[i * 3 * D],
+               s.turned.data(), s.scores.data(), &s.mixed[i * D]);
     multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true);
     for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm2 + l * D, D, &s.h[i * D]);
     multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false);
