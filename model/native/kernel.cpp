@@ -135,6 +135,21 @@ constexpr int64_t P = Widest::count;  // columns in a panel of weights
 // 32 of sixteen.
 constexpr int TALL = P == 16 ? 8 : 6, TALL_PANELS = P == 16 ? 3 : 2;
 
+// Keys and values that are read after the products at hand, and fetched meanwhile: products wait for arithmetic, what
+// looks back waits for memory.
+struct Soon {
+    std::vector<const half*> parts;
+    int64_t bytes = 0;  // of each
+    size_t part = 0;
+    int64_t at = 0;
+
+    void fetch_line() {
+        if (part == parts.size()) return;
+        fetch((const char*)parts[part] + at);
+        if ((at += 64) >= bytes) at = 0, part++;
+    }
+};
+
 // Where a matrix of halves lies: row k begins at k * row, and its vector c is c * apart from there. Its products with a
 // row of x lie `between` apart.
 struct Form {
@@ -142,10 +157,11 @@ struct Form {
 };
 
 // out [R, C vectors] = (add ? out : 0) + x [R, K] * w [K, C vectors], K a multiple of 4; one chain of additions over K
-// for every number. Fetch: memory is fetched ahead of the products, rows of w lying one after another.
+// for every number. Fetch: memory is fetched ahead of the products, rows of w lying one after another, and where there
+// are several rows, what is read `soon`.
 template <class Of, int R, int C, bool Fetch>
 static inline void tile(const float* x, int64_t ldx, const half* w, Form form, int64_t K, float* out, int64_t ldo,
-                        bool add) {
+                        bool add, Soon* soon = nullptr) {
     using Vec = typename Of::Vec;
     constexpr int LINE = 64 / (sizeof(half) * Of::count);  // vectors in a line of memory
     Vec acc[R][C];
@@ -153,8 +169,10 @@ static inline void tile(const float* x, int64_t ldx, const half* w, Form form, i
         UNROLL for (int c = 0; c < C; c++)
             acc[r][c] = add ? Of::load(out + r * ldo + c * form.between) : Vec{};
     for (int64_t begin = 0; begin < K; begin += LINE) {
-        if constexpr (Fetch)
+        if constexpr (Fetch) {
             UNROLL for (int c = 0; c < C; c++) fetch((const char*)(w + c * form.apart) + AHEAD);
+            if constexpr (R > 1) UNROLL for (int c = 0; c < C; c++) soon->fetch_line();
+        }
         UNROLL for (int64_t k = begin; k < begin + LINE; k++, w += form.row) {
             // Whichever are fewer, numbers of x or weights, wait in registers for the others.
             if constexpr (R <= C) {
@@ -192,7 +210,8 @@ static inline void at_most(int64_t vectors, Call call) {
 // out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / P, K, P]. Panels far apart are read
 // side by side, each stretch of panels from its beginning to its end: a processor foresees several such streams better
 // than one.
-static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add) {
+static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int64_t N, float* out, bool add,
+                     Soon& soon) {
     const int64_t blocks = (rows + TALL - 1) / TALL, least = rows / blocks, longer = rows % blocks;
     // Streams: enough chains to hide the latency of an addition, and few enough to stay in registers.
     const int64_t C = rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 4 * blocks ? 3 : TALL_PANELS;
@@ -203,7 +222,7 @@ static void multiply(const float* x, int64_t rows, int64_t K, const half* w, int
             auto run = [&](auto R, auto most) {
                 at_most<most>(streams, [&](auto c) {
                     tile<Widest, R, c, true>(x + r * K, K, w + first * panel, {P, apart * panel, apart * P}, K,
-                                             out + r * N + first * P, N, add);
+                                             out + r * N + first * P, N, add, &soon);
                 });
             };
             switch (height) {
@@ -455,6 +474,7 @@ struct Lanes {
     std::vector<const Row*> rows;
     int64_t first, positions;  // positions first .. first + positions - 1 of every row
     std::vector<float> x, h, qkv, mixed, wide, turned, scores, logits;
+    Soon soon;
 
     int64_t count() const { return int64_t(rows.size()) * positions; }
 
@@ -470,6 +490,15 @@ struct Lanes {
         if (draws) logits.resize(n * padded(b));
     }
 
+    // What all rows will see of their nearby patches in layer l. Lanes of one row share it, and have it already.
+    void foresee(const Batch& b, int64_t l) {
+        soon = {};
+        if (positions > 1) return;
+        soon.bytes = sizeof(half) * 2 * b.width * b.steps;
+        for (const Row* row : rows)
+            for (int64_t i = 0; i < row->nearby; i++) soon.parts.push_back(page(b, l, row->pages[i]).keys);
+    }
+
     static int64_t padded(const Batch& b) { return (b.vocabulary + 2 * W - 1) / (2 * W) * 2 * W; }
 };
 
@@ -477,7 +506,7 @@ struct Lanes {
 static void pass(const Batch& b, Lanes& s, int64_t l) {
     const int64_t H = b.heads, D = b.width, d = D / H, P = s.positions, n = s.count();
     for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm1 + l * D, D, &s.h[i * D]);
-    multiply(s.h.data(), n, D, b.qkv + l * D * 3 * D, 3 * D, s.qkv.data(), false);
+    multiply(s.h.data(), n, D, b.qkv + l * D * 3 * D, 3 * D, s.qkv.data(), false, s.soon);
     for (int64_t i = 0; i < n; i++) {
         const Row& row = *s.rows[i / P];
         const int64_t position = s.first + i % P, angles = position * (d / 2);
@@ -496,11 +525,12 @@ static void pass(const Batch& b, Lanes& s, int64_t l) {
     for (int64_t i = 0; i < n; i++)
         attend(b, *s.rows[i / P], i + 1 < n ? s.rows[(i + 1) / P] : nullptr, l, s.first + i % P, &s.qkv[i * 3 * D],
                s.turned.data(), s.scores.data(), &s.mixed[i * D]);
-    multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true);
+    s.foresee(b, (l + 1) % b.depth);
+    multiply(s.mixed.data(), n, D, b.out + l * D * D, D, s.x.data(), true, s.soon);
     for (int64_t i = 0; i < n; i++) normalize(&s.x[i * D], b.norm2 + l * D, D, &s.h[i * D]);
-    multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false);
+    multiply(s.h.data(), n, D, b.up + l * D * 4 * D, 4 * D, s.wide.data(), false, s.soon);
     for (int64_t i = 0; i < n * 4 * D; i += W) store(&s.wide[i], gelu(load(&s.wide[i])));
-    multiply(s.wide.data(), n, 4 * D, b.down + l * D * 4 * D, D, s.x.data(), true);
+    multiply(s.wide.data(), n, 4 * D, b.down + l * D * 4 * D, D, s.x.data(), true, s.soon);
 }
 
 // What lane i is given: its token, if it is not the first, and what its position is told.
@@ -534,7 +564,7 @@ static void step(const Batch& b, const std::vector<const Slot*>& slots) {
         for (int64_t l = 0; l < b.depth; l++) pass(b, s, l);
         if (s.first == b.steps) break;
         for (int64_t i = 0; i < s.count(); i++) normalize(&s.x[i * D], b.norm, D, &s.h[i * D]);
-        multiply(s.h.data(), s.count(), D, b.head, padded, s.logits.data(), false);
+        multiply(s.h.data(), s.count(), D, b.head, padded, s.logits.data(), false, s.soon);
         const float* with = s.logits.data();
         for (const Slot* slot : slots) {
             const float* without = with + slot->guided * padded;
