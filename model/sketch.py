@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 # How much of a sketch the pass without a prompt is told: guidance draws away from pictures that know less of it. Told
-# nothing, pictures are too loud; told all, suns and moons get lost.
-WITHOUT_PROMPT = 0.35
+# nothing, pictures are too loud; told half, patches show their borders; told all, suns and moons get lost.
+WITHOUT_PROMPT = 0.7
 GAIN = 4.0  # how much faster it is learned than weights that were trained for long before it came
 # Where a token looks at the pixels of the sketch, each way from its middle: closely, in its own sides, as it has to fit
 # what is beside it, and widely, in pixels of the sketch, which on a large canvas are larger than it.
