@@ -492,8 +492,8 @@ struct Lanes {
 
     // What all rows will see of their nearby patches in layer l. Lanes of one row share it, and have it already.
     void foresee(const Batch& b, int64_t l) {
-        soon = {};
         if (positions > 1) return;
+        soon.parts.clear(), soon.part = 0, soon.at = 0;
         soon.bytes = sizeof(half) * 2 * b.width * b.steps;
         for (const Row* row : rows)
             for (int64_t i = 0; i < row->nearby; i++) soon.parts.push_back(page(b, l, row->pages[i]).keys);
