@@ -54,7 +54,7 @@ def load_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
 
 
 def part_of(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """One part's weights of a run, without the probe's."""
+    """The weights of one of a run's parts, "transformer" for one."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 

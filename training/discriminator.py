@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-WIDTHS = (32, 64, 128)  # each halves the side: a judgement sees 24x24 pixels
+WIDTHS = (32, 64, 128)  # each halves the side: a judgement sees 24x24 pixels, and through the norms how all are
 GROUPS = 8  # of channels that are normalised together
 # How many times as strong as pixels their difference from what is around them is shown: that is where a reconstruction
 # differs, and without it nothing was learned in a hundred steps.
@@ -47,7 +47,7 @@ def adversarial_loss(
     still = {name: p.detach() for name, p in discriminator.named_parameters()}
     judgement = -functional_call(discriminator, still, output).mean()
     (pulled,) = torch.autograd.grad(reconstruction, output, retain_graph=True)
-    (pushed,) = torch.autograd.grad(judgement, output, retain_graph=True)
+    (pushed,) = torch.autograd.grad(judgement, output)
     balanced = share * pulled.norm() / pushed.norm().clamp_min(1e-12) * pushed
     carried = (output * balanced).sum()
     loss = reconstruction + told_apart + carried - carried.detach()
