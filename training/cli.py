@@ -124,7 +124,7 @@ def tokenizer_command(
     adversarial: Annotated[
         float,
         typer.Option(
-            min=0.0, help="Pull of a discriminator beside all else: 0.3 makes edges crisp, 0.6 gives them rims."
+            min=0.0, help="Pull of a discriminator: 0.3 makes edges crisp, 0.6 gives them rims."
         ),
     ] = TokenizerRecipe.adversarial,
     hours: Hours = 0.5,
