@@ -123,9 +123,7 @@ def tokenizer_command(
     ] = TokenizerRecipe.detail,
     adversarial: Annotated[
         float,
-        typer.Option(
-            min=0.0, help="Pull of a discriminator: 0.3 makes edges crisp, 0.6 gives them rims."
-        ),
+        typer.Option(min=0.0, help="Pull of a discriminator: 0.3 makes edges crisp, 0.6 gives them rims."),
     ] = TokenizerRecipe.adversarial,
     hours: Hours = 0.5,
     data: Data = "scenes",
