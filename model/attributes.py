@@ -23,7 +23,8 @@ _PHRASES: dict[str, dict[str, str]] = {
         "comes up, peep of day, cocks call, four in the early hours, very early, sky first "
         "brightens, larks sing, sun up, dew on the ground, night ends",
         "morning": "morning, breakfast, before lunch, eight thirty, brunch, day still young, forenoon, "
-        "road to work, school starts, before midday",
+        "road to work, school starts, before noon, before midday",
+        "morning noon": "blue sky, blue skies",
         "noon": "noon, midday, daylight, by day, middle of the day, lunchtime, twelve o clock, "
         "afternoon, one in the day, siesta time, all through the day, high sun, full sun, sun "
         "is highest, halfway through the day, daytime, three in the day",

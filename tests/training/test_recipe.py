@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from model.config import PRESETS
 from model.text import TextEncoder, WordPieces
@@ -70,11 +71,11 @@ def test_tokenizer_training_improves_reconstruction_and_leaves_its_run(run: tupl
 
 def test_a_resumed_run_goes_on_with_its_step_time_and_weights(run: tuple[Path, Tokenizer]) -> None:
     folder, trained = run
-    trainer = Trainer(Tokenizer(NANO.tokenizer), settings(folder, 40, resume=True))
+    trainer = Trainer(nn.ModuleDict({"tokenizer": Tokenizer(NANO.tokenizer)}), settings(folder, 40, resume=True))
     assert trainer.step == 40
     assert trainer.spent_s > 0
     for name, value in trained.state_dict().items():
-        assert torch.equal(trainer.averaged()[name], value)
+        assert torch.equal(trainer.averaged()[f"tokenizer.{name}"], value)
 
 
 def test_a_spent_budget_stops_the_run_at_once(tmp_path: Path) -> None:
