@@ -26,7 +26,7 @@ constexpr int64_t MOST_HEADS = 128;
 constexpr int64_t STREAMS = 3;  // heads that are read side by side
 constexpr int64_t AHEAD = 2048;  // bytes between what is read and what is fetched meanwhile
 constexpr int64_t FORESEEN = 1 << 17;  // of a patch's keys: up to so many bytes the next patch's are fetched meanwhile
-// Into the second cache: it can wait for more memory at a time than the first, which would wait for it in turn.
+// Into the second cache: the first can wait for few lines at a time, and then all else waits for it.
 static inline void fetch(const void* at) { _mm_prefetch((const char*)at, _MM_HINT_T1); }
 #define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
