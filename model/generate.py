@@ -5,9 +5,9 @@ canvas); tokens become pixels in model/pixels.py. This file knows no Redis, HTTP
 the same PatchDecoder, many jobs at a time.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from model.config import ModelConfig
 from model.context_pool import NearbyContextPool, Offset
 from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
+from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.sketch import WITHOUT_PROMPT
@@ -82,8 +83,11 @@ class PatchDecoder:
         if self.config.sketch and model.sketcher is not None:
             self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
             self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
-            # Of sketches, which have to be told alike everywhere, too.
-            self._tokenizer = model.tokenizer if self._native is None else copy.deepcopy(model.tokenizer).double()
+
+    @cached_property
+    def pixels(self) -> Tokenizer | NativePixels:
+        """What decodes tokens: native code, where tokens are drawn by it and the tokenizer suits it."""
+        return self.model.tokenizer if self._native is None else suited(self.model.tokenizer)
 
     def start(self, key: str, grid: Grid, order: str, prompt: str | None, sampling: Sampling, seed: int) -> Canvas:
         """Lay out a canvas that is drawn whole, in one order."""
@@ -130,7 +134,7 @@ class PatchDecoder:
         if self._sketches is not None and known is None:
             canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
             m = self.config.patch_tokens
-            pixels = self._tokenizer.decode(canvas.sketch.view(1, m, m))
+            pixels = self.pixels.decode(canvas.sketch.view(1, m, m))
             canvas.sketch_view, canvas.one_pass = self.reader.read_sketch(canvas.sketch[None], pixels), one_pass
         return canvas
 
@@ -207,7 +211,7 @@ class PatchDecoder:
         """The tokens of all slots [slots, M] in scan order, one after another.
 
         fixed [slots, M]: tokens that are known, -1 where one is to be drawn.
-        What model/native/kernel.cpp does faster, and what its tests compare it with.
+        What model/native/tokens.cpp does faster, and what its tests compare it with.
         """
         transformer, m = self.model.transformer, self.config.tokens_per_patch
         orders, device = context.orders, self.model.device

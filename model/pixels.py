@@ -38,7 +38,7 @@ def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
     if canvas.sketch is None:
         return None
     m = decoder.config.patch_tokens
-    return decoder.model.tokenizer.decode(canvas.sketch.view(1, m, m))[0]
+    return decoder.pixels.decode(canvas.sketch.view(1, m, m))[0]
 
 
 @torch.inference_mode()
@@ -68,7 +68,7 @@ def _decoded(
     """Pixels of neighbouring patches of one frame, decoded in one go."""
     m, px = decoder.config.patch_tokens, decoder.model.config.patch_px
     tokens, known = (trimmed(t, m - halo) for t in _tokens_around(decoder, canvas, patches, around))
-    pixels = decoder.model.tokenizer.decode(tokens[None], known[None], halo)[0]
+    pixels = decoder.pixels.decode(tokens[None], known[None], halo)[0]
     top, left = min(p.row for p in patches), min(p.column for p in patches)
     places = [((p.row - top) * px, (p.column - left) * px) for p in patches]
     return [pixels[:, down : down + px, right : right + px] for down, right in places]

@@ -61,6 +61,11 @@ class LeasedJob:
     def id(self) -> str:
         return self.job.id
 
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it is to be logged any more, except its end."""
+        return self.canceled or self.lost
+
     def take_known(self, known: KnownPixels) -> None:
         """The caller's picture becomes part of the picture, where it stays."""
         self.known = known

@@ -1,10 +1,9 @@
 """Worker: takes jobs under lease, has the engine draw their patches, logs them, and survives what may go wrong.
 
-One turn of the loop: read cancels, of each job replay one batch of patches that exist already, then decide / do /
-record one batch of all jobs together, and meanwhile take a job if there is room and admit it when its pages fit. Tokens
-are drawn in one thread and pixels painted in another (painter.py): while a batch is drawn, the one before is painted
-and logged, and leases are renewed. Nothing is kept here that log and store do not have: a worker may vanish at any
-point.
+One turn of the loop: of each job replay one batch of patches that exist already, then decide / do / record one batch of
+all jobs together, and meanwhile read cancels, take a job if there is room and admit it when its pages fit. Tokens are
+drawn in one thread and pixels painted in another (painter.py): while a batch is drawn, those before are painted and
+logged, and leases are renewed. Nothing is kept here that log and store do not have: a worker may vanish at any point.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import contextlib
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,7 @@ from workers.scheduler import Outcome, PatchBatch, PatchScheduler
 
 log = logging.getLogger("nuwa.worker")
 
+BEHIND = 2  # batches whose pixels may wait while the next is drawn: memory stays flat, and neither thread idles
 PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
 
 
@@ -44,8 +45,8 @@ class Worker:
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
     scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
-    ahead: whether a batch is drawn while the pixels of the one before are painted. With a single processor that would
-    end nothing sooner, and show patches later.
+    ahead: whether a batch is drawn while the pixels of those before are painted. With a single processor that would end
+    nothing sooner, and show patches later.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class Worker:
         self._store, self._workspace = store, store.workspace()
         self._engine = engine
         self._scorer = scorer
-        self._ahead = ahead
+        self._behind = BEHIND if ahead else 0
         self._heartbeat_s = heartbeat_s
         self._idle_wait_s = idle_wait_s
         self._scheduler = PatchScheduler(engine.slots, engine.pages, max_jobs)
         self._leased: dict[str, LeasedJob] = {}
-        self._begun: list[asyncio.Task[None]] = []  # what was asked for in this turn, to be done by the end of the next
+        self._begun: deque[list[asyncio.Task[None]]] = deque()  # what was asked for, turn by turn
         self._opening: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
@@ -109,22 +110,19 @@ class Worker:
             self._painter.thread.close()
 
     async def _turn(self) -> None:
-        await self._heed_cancels()
-        before, self._begun = self._begun, []
+        await self._heed()
+        self._begun.append([])
         for leased in [leased for leased in self._leased.values() if leased.is_open and not leased.is_complete]:
             if leased.unsaid:
-                self._begun.append(self._in_turn(leased, partial(self._painter.show_given, leased)))
+                self._begun[-1].append(self._in_turn(leased, partial(self._painter.show_given, leased)))
             await self._replay_batch(leased)
         closed = {job_id for job_id, leased in self._leased.items() if not leased.is_open}
         batch, started = self._scheduler.schedule(closed), time.perf_counter()
-        if batch:
-            await asyncio.gather(self._draw(batch), self._take())
-        else:
-            await self._take()
-            if self._opening:
-                await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
-        # Pixels are never more than a batch behind: memory stays flat, and nobody waits longer for a patch.
-        await asyncio.gather(*before, *([] if self._ahead else self._begun))
+        await asyncio.gather(*([self._draw(batch)] if batch else []), self._take(), self._read_cancels())
+        if not batch and self._opening:
+            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+        while len(self._begun) > self._behind:
+            await asyncio.gather(*self._begun.popleft())
         if batch:
             self._learn_pace((time.perf_counter() - started) / len(batch.patches))  # painting and logging included
         self.metrics.jobs_running.set(len(self._leased))
@@ -193,11 +191,14 @@ class Worker:
             raise GivenGone("the mask of the picture that was given is no longer kept")
         return read_given(png, job.layout, mask)
 
-    async def _heed_cancels(self) -> None:
-        """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
+    async def _read_cancels(self) -> None:
+        """While a batch is drawn; what is drawn of a job meanwhile is not logged any more."""
         held = [leased for leased in self._leased.values() if not leased.is_complete]
         await asyncio.gather(*(self._read_cancel(leased) for leased in held))
-        for leased in held:
+
+    async def _heed(self) -> None:
+        """Before every batch: end the jobs that their owners canceled, drop those that passed to another worker."""
+        for leased in [leased for leased in self._leased.values() if not leased.is_complete]:
             if leased.lost:
                 await self._forget_in_turn(leased, "lost")
             elif leased.canceled:
@@ -224,8 +225,8 @@ class Worker:
         outcome = self._scheduler.complete(batch)
         for job_id, patches in drawn.items():
             leased = self._leased.get(job_id)  # None: it failed meanwhile
-            if leased is not None and await self._prepare(leased, outcome):
-                self._begun.append(self._in_turn(leased, partial(self._show, leased, outcome, patches)))
+            if leased is not None and not leased.is_over and await self._prepare(leased, outcome):
+                self._begun[-1].append(self._in_turn(leased, partial(self._show, leased, outcome, patches)))
 
     async def _decode(self, batch: PatchBatch) -> dict[str, list[tuple[Patch, bytes]]]:
         """Patches with their tokens, by job. If the batch fails, each is tried alone: one job cannot harm another."""
@@ -267,7 +268,7 @@ class Worker:
         known = [(leased.id, patch, leased.tokens.get(patch)) for _, patch in batch.patches]
         if await self._call(leased, partial(self._engine.prefill, known)) and await self._prepare(leased, outcome):
             self.metrics.replayed.inc(len(known))
-            self._begun.append(self._in_turn(leased, partial(self._show, leased, outcome, [])))
+            self._begun[-1].append(self._in_turn(leased, partial(self._show, leased, outcome, [])))
 
     async def _prepare(self, leased: LeasedJob, outcome: Outcome) -> bool:
         """What comes before the job's next batch; False when that failed, and the job with it."""
@@ -391,7 +392,7 @@ class Worker:
     async def _give_back(self) -> None:
         """What is drawn is logged and complete jobs get their result first; the others are released, so that nobody
         waits for leases to run out."""
-        await asyncio.gather(*self._begun)
+        await asyncio.gather(*(task for turn in self._begun for task in turn))
         await asyncio.gather(*self._finishing)
         for leased in list(self._leased.values()):
             with contextlib.suppress(LeaseLost, BrokerUnavailable):

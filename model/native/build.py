@@ -12,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("kernel.cpp")
-CODE = SOURCE.read_bytes()  # now: a process must not build what an update brings later, for a step.py it does not have
+HERE = Path(__file__).parent
+# Read now: a process must not build what an update brings later, for a step.py or pixels.py it does not have.
+CODE = b"".join((HERE / name).read_bytes() for name in ("vectors.h", "tokens.cpp", "pixels.cpp"))
 # Named features, not -march=native: any machine that has them computes the same bits, and may share the file.
 FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC")
 # As well, where they are to be had: the same bits, sooner.
@@ -29,7 +30,7 @@ def load(wide: bool) -> ctypes.CDLL:
 
     wide: for processors with AVX-512.
     """
-    ours, users = SOURCE.with_name(_name(wide)), _cache() / _name(wide)
+    ours, users = HERE / _name(wide), _cache() / _name(wide)
     for path in (ours, users):
         if path.exists():
             return _open(path)

@@ -1,4 +1,4 @@
-"""All tokens of a batch of patches and their states in one native call, on CPUs with AVX2 or more; see kernel.cpp."""
+"""All tokens of a batch of patches and their states in one native call, on CPUs with AVX2 or more; see tokens.cpp."""
 
 import ctypes
 import logging
@@ -184,7 +184,7 @@ class NativeSteps:
 
 
 class _Row(ctypes.Structure):
-    """`Row` of kernel.cpp: the same fields in the same order."""
+    """`Row` of tokens.cpp: the same fields in the same order."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("conditions", "cos_target", "sin_target", "cos_own", "sin_own")),
@@ -195,7 +195,7 @@ class _Row(ctypes.Structure):
 
 
 class _Slot(ctypes.Structure):
-    """`Slot` of kernel.cpp."""
+    """`Slot` of tokens.cpp."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("row", "guided")),
@@ -205,7 +205,7 @@ class _Slot(ctypes.Structure):
 
 
 class _Batch(ctypes.Structure):
-    """`Batch` of kernel.cpp."""
+    """`Batch` of tokens.cpp."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("width", "depth", "heads", "vocabulary", "steps")),

@@ -294,9 +294,9 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(
 def test_a_library_built_ahead_needs_no_compiler(
     quick_compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    source = tmp_path / "kernel.cpp"
-    source.write_text("#error an update that came while this process ran")
-    monkeypatch.setattr(build, "SOURCE", source)
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    for name in ("vectors.h", "tokens.cpp", "pixels.cpp"):
+        (tmp_path / name).write_text("#error an update that came while this process ran")
     for wide in (False, True):
         assert build.build(tmp_path, wide) == tmp_path / build._name(wide)
     monkeypatch.setenv("CXX", "no-such-compiler")
@@ -305,6 +305,7 @@ def test_a_library_built_ahead_needs_no_compiler(
 
 
 DRAW = """
+import hashlib
 import sys
 from pathlib import Path
 import torch
@@ -319,11 +320,12 @@ canvas = decoder.start("job", Grid(1, 2, 2, 64), "zeta", sys.argv[2], Sampling(t
 for _ in continue_canvas(decoder, canvas):
     pass
 print(canvas.tokens.tolist())
+print(hashlib.sha256(decoder.pixels.decode(canvas.tokens).numpy().tobytes()).hexdigest())
 """
 
 
 @native_only
-def test_a_processor_of_another_kind_draws_the_same_tokens() -> None:
+def test_a_processor_of_another_kind_draws_the_same_tokens_and_pixels() -> None:
     """As far as one machine can tell: PyTorch and its libraries are told to use older instructions. Where there is
     AVX-512 the native code is another build, too.
     """

@@ -45,13 +45,13 @@ async def until_let_go_of(worker: Worker, how: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_next_batch_is_drawn_while_pixels_are_painted_and_the_one_after_it_waits(limits, bench) -> None:
+async def test_two_batches_are_drawn_while_pixels_are_painted_and_the_one_after_them_waits(limits, bench) -> None:
     broker, job, held = MemoryBroker(limits), bench.job("job", 96, 96), Held(bench)
     await bench.submit(broker, job)
     async with bench.working(broker, held.engine):
         assert await asyncio.to_thread(held.begun.wait, 20)
         await asyncio.sleep(0.2)
-        assert held.ahead == 1
+        assert held.ahead == 2
         held.go_on.set()
         await bench.until_ended(broker, job)
     assert await bench.check_finished(broker, job) == await bench.alone(job)
@@ -71,13 +71,13 @@ async def test_a_worker_that_does_not_draw_ahead_waits_for_all_pixels_and_gives_
     assert await bench.check_finished(broker, job) == await bench.alone(job)
 
 
-async def test_a_job_canceled_while_its_pixels_are_painted_logs_what_was_drawn_and_draws_no_more(limits, bench) -> None:
+async def test_a_job_canceled_while_its_pixels_are_painted_logs_what_was_drawn_and_no_more(limits, bench) -> None:
     broker, job, held = MemoryBroker(limits), bench.job("job", 160, 160), Held(bench)
     await bench.submit(broker, job)
     async with bench.working(broker, held.engine) as worker:
         assert await asyncio.to_thread(held.begun.wait, 20)
         await asyncio.sleep(0.1)
-        drawn = sum(map(len, held.batches))
+        drawn, batches = sum(map(len, held.batches)), len(held.batches)
         await broker.cancel(job.id)
         held.go_on.set()
         await until_let_go_of(worker, "canceled")
@@ -85,7 +85,8 @@ async def test_a_job_canceled_while_its_pixels_are_painted_logs_what_was_drawn_a
     logged = [entry.event for entry in await bench.read_all(broker, job)]
     assert isinstance(logged[-1], JobCanceled)
     patches = sum(isinstance(event, PatchEvent) for event in logged)
-    assert patches == logged[-1].done == drawn == sum(map(len, held.batches))
+    assert patches == logged[-1].done == drawn
+    assert len(held.batches) <= batches + 1, "the cancel is read while a batch is drawn"
 
 
 async def test_a_lease_lost_while_pixels_are_painted_writes_nothing_more(limits, bench) -> None:

@@ -57,7 +57,7 @@ def draw_together(
                 if waiting[near] == 0:
                     for canvas in canvases:
                         decoder.remove(canvas, near)
-    decode = decoder.model.tokenizer.decode
+    decode = decoder.pixels.decode
     with torch.inference_mode():
         return torch.cat([decode(canvas.tokens) for canvas in canvases])
 

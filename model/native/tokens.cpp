@@ -1,34 +1,19 @@
-// All tokens of a batch of patches and their states in one call, for x86 with AVX2, FMA and F16C; where it is compiled
-// for AVX-512, weights, keys and values are read sixteen at a time.
+// All tokens of a batch of patches and their states in one call.
 //
-// Arithmetic is in 32 bits; weights, keys and values are stored in 16. Every number is one chain of operations whose
-// order depends on its row and position alone, never on how many rows there are or how many positions are computed at
-// once: rows are bit-identical whatever is decoded beside them, and known tokens, which take one pass, leave the same
-// states as tokens that were drawn one by one. For the same reason the compiler must neither contract nor reorder
-// (-ffp-contract=off, no -ffast-math).
+// Arithmetic is in 32 bits; weights, keys and values are stored in 16. The order of a number's operations depends on its
+// row and position alone, never on how many rows there are or how many positions are computed at once: rows are
+// bit-identical whatever is decoded beside them, and known tokens, which take one pass, leave the same states as tokens
+// that were drawn one by one.
 //
 // What a row looks at is never copied together: it reads words, then the pool's pages of nearby patches, then its own
 // page, where they are. A page's keys are turned to its patch's offset by turning the query the other way.
 
-#include <immintrin.h>
-
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
-#include <vector>
-
-using half = uint16_t;
-using vec = __m256;  // eight floats
-constexpr int64_t W = 8;
 constexpr int64_t MOST_HEADS = 128;
 constexpr int64_t STREAMS = 3;  // heads that are read side by side
 constexpr int64_t AHEAD = 2048;  // bytes between what is read and what is fetched meanwhile
 constexpr int64_t FORESEEN = 1 << 17;  // of a patch's keys: up to so many bytes the next patch's are fetched meanwhile
 // Into the second cache: the first can wait for few lines at a time, and then all else waits for it.
 static inline void fetch(const void* at) { _mm_prefetch((const char*)at, _MM_HINT_T1); }
-#define UNROLL _Pragma("GCC unroll 8")  // keeps accumulators in registers; without it the compiler spills them
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
 //
@@ -66,70 +51,11 @@ struct Batch {
     half* pool;  // [L, pages] keys, then values, of M tokens
 };
 
-static inline vec load(const float* p) { return _mm256_loadu_ps(p); }
-static inline void store(float* p, vec v) { _mm256_storeu_ps(p, v); }
-static inline vec all(float x) { return _mm256_set1_ps(x); }
 static inline vec widen(const half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
-static inline vec fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 static inline void narrow(const float* from, half* to) {
     _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(load(from), _MM_FROUND_TO_NEAREST_INT));
 }
 
-static inline float sum(vec v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-// e^x to 2 ulp for x <= 88; 0 below -87. Source: Cephes expf.
-static inline vec exponential(vec x) {
-    const vec counts = _mm256_cmp_ps(x, all(-87.0f), _CMP_GT_OQ);
-    x = _mm256_max_ps(_mm256_min_ps(x, all(88.0f)), all(-87.0f));
-    vec n = _mm256_round_ps(x * all(1.44269504f), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    vec r = fma(n, all(2.12194440e-4f), fma(n, all(-0.693359375f), x));
-    vec p = all(1.9875691500e-4f);
-    for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
-        p = fma(p, r, all(c));
-    p = fma(p, r * r, r + all(1.0f));
-    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    return _mm256_and_ps(p * _mm256_castsi256_ps(power), counts);
-}
-
-// x / 2 (1 + erf(x / sqrt 2)), erf to 1.5e-7. Source: Abramowitz and Stegun, 7.1.26.
-static inline vec gelu(vec x) {
-    vec z = _mm256_andnot_ps(all(-0.0f), x) * all(0.70710678f);
-    vec t = all(1.0f) / fma(z, all(0.3275911f), all(1.0f));
-    vec p = all(1.061405429f);
-    for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = fma(p, t, all(c));
-    vec erf = all(1.0f) - p * t * exponential(all(0.0f) - z * z);
-    return all(0.5f) * (x + _mm256_andnot_ps(all(-0.0f), x) * erf);
-}
-
-// What tile() computes with: eight numbers at once or, where the compiler may, sixteen. That changes no bit: every
-// number is a chain of its own.
-struct Eight {
-    using Vec = __m256;
-    static constexpr int64_t count = 8;
-    static Vec load(const float* p) { return _mm256_loadu_ps(p); }
-    static Vec all(const float* p) { return _mm256_broadcast_ss(p); }
-    static Vec widen(const half* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
-    static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
-    static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
-};
-#ifdef __AVX512F__
-struct Sixteen {
-    using Vec = __m512;
-    static constexpr int64_t count = 16;
-    static Vec load(const float* p) { return _mm512_loadu_ps(p); }
-    static Vec all(const float* p) { return _mm512_set1_ps(*p); }
-    static Vec widen(const half* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
-    static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-    static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
-};
-using Widest = Sixteen;
-#else
-using Widest = Eight;
-#endif
 constexpr int64_t P = Widest::count;  // columns in a panel of weights
 // A block has as many rows, and reads as many panels side by side, as there are registers for: 16 of eight numbers, or
 // 32 of sixteen.
@@ -196,17 +122,6 @@ static inline void tile(const float* x, int64_t ldx, const half* w, Form form, i
         UNROLL for (int c = 0; c < C; c++) Of::store(out + r * ldo + c * form.between, acc[r][c]);
 }
 
-template <int N>
-constexpr std::integral_constant<int, N> number{};
-
-// Calls with as many vectors as there are, C at most, as a constant.
-template <int C, class Call>
-static inline void at_most(int64_t vectors, Call call) {
-    if constexpr (C > 1)
-        if (vectors < C) return at_most<C - 1>(vectors, call);
-    call(std::integral_constant<int, C>());
-}
-
 // out [rows, N] = (add ? out : 0) + x [rows, K] * w, a weight matrix as panels [N / P, K, P]. Panels far apart are read
 // side by side, each stretch of panels from its beginning to its end: a processor foresees several such streams better
 // than one.
@@ -267,19 +182,6 @@ static void multiply_heads(int64_t H, const float* x, int64_t ldx, const half* w
     for (; n + P <= N; n += 8 * P) columns(Widest(), n, (N - n) / P);
     n = N / P * P;
     if (n < N) columns(Eight(), n, (N - n) / W);
-}
-
-// LayerNorm without bias: out = (x - mean) / sqrt(variance + 1e-5) * gain, n a multiple of 8. May be in place.
-static void normalize(const float* x, const float* gain, int64_t n, float* out) {
-    vec total = _mm256_setzero_ps(), squares = _mm256_setzero_ps();
-    for (int64_t i = 0; i < n; i += W) total = total + load(x + i);
-    const vec mean = all(sum(total) / n);
-    for (int64_t i = 0; i < n; i += W) {
-        vec centred = load(x + i) - mean;
-        squares = fma(centred, centred, squares);
-    }
-    const vec scale = all(1.0f / std::sqrt(sum(squares) / n + 1e-5f));
-    for (int64_t i = 0; i < n; i += W) store(out + i, (load(x + i) - mean) * scale * load(gain + i));
 }
 
 // to [d] = x [d] turned; d / 2 a multiple of 8. May be in place.
