@@ -1,5 +1,5 @@
 # A worker: torch and the model. It serves the weights of this repository unless another folder is mounted and named.
-# The native decode step, built where there is a compiler: the image that runs has none.
+# The native code, built where there is a compiler: the image that runs has none.
 FROM python:3.11-slim AS kernel
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
