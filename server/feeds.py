@@ -26,6 +26,7 @@ PAGE_EVENTS = 16  # some 100 kB with 64-pixel patches inside: little enough for 
 CACHE_BYTES = 32 * 2**20
 WAIT_S = 5.0  # the reader starts anew this often even when nothing happens
 RETRY_S = 1.0  # between attempts while the broker is away
+TOGETHER_S = 0.015  # events that follow one another so soon are read together
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +200,7 @@ class Feeds:
                 if cursors:
                     for job_id, events in (await self._wait(cursors)).items():
                         self._advance(job_id, events)
+                    await asyncio.sleep(TOGETHER_S)
                 else:
                     await self._joined.wait()
             except BrokerUnavailable:
