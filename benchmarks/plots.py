@@ -85,7 +85,9 @@ def _decode(values: Values, goals: Values) -> bytes:
         alpha=0.25,
         label="were rows free",
     )
-    right.bar(range(len(grids)), [values[f"wavefront_speedup_{grid}"] for grid in grids], 0.6, label="measured")
+    right.bar(range(len(grids)), [values[f"wavefront_speedup_{grid}"] for grid in grids], 0.6, label="one thread")
+    shared = [values.get(f"wavefront_shared_out_{grid}", 0.0) for grid in grids]
+    right.plot(range(len(grids)), shared, "o", label="one for each processor")
     for place, grid in enumerate(grids):
         if (goal := goals.get(f"wavefront_speedup_{grid}")) is not None:
             right.plot(place, goal, "k_", markersize=24)

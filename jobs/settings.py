@@ -135,8 +135,10 @@ class WorkerSettings(DataSettings):
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$", description="auto, cpu, mps, cuda or cuda:1."
     )
-    # One by default: more add little to steps of a few rows, and the last bits of a product may depend on their number.
-    threads: int = Field(default=1, ge=1, le=1024, description="CPU threads for tokens, and as many for pixels.")
+    # Left out, PyTorch takes one: the last bits of its products may depend on their number, native code's do not.
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads that draw tokens; left out, one for each processor."
+    )
     slots: int = Field(default=4, ge=1, le=1024, description="Patches decoded together.")
     pool_pages: int = Field(
         default=512, ge=2, description="Pages of the Nearby Context Pool: states of patches, two each with guidance."

@@ -67,21 +67,22 @@ class PatchDecoder:
     slots: patches per batch. Each has two rows, with its prompt and with none, for classifier-free guidance.
     step: what draws the tokens, "native" code for CPUs, "torch", or "auto": native where it can be had. The two agree
     to rounding (native stores 16 bits), so a token at a near tie may differ between them.
+    threads: among which native code shares out the patches of a batch; the result is the same.
     Raises ValueError when step is "native" and it cannot be had.
     """
 
-    def __init__(self, model: Model, slots: int = 4, pages: int = 512, step: str = "auto") -> None:
+    def __init__(self, model: Model, slots: int = 4, pages: int = 512, step: str = "auto", threads: int = 1) -> None:
         self.model = model
         self.slots = slots
         self.config = model.config.transformer
         self.extent = Extent(*self.config.extent)
         self.text_room = 1 + self.config.text_tokens + (PREFIX if self.config.distilled_scale > 1 else 0)
         self.pool = NearbyContextPool(self.config, pages, model.device)
-        self._native = choose(step, model.transformer)
+        self._native = choose(step, model.transformer, threads)
         self.reader = model.transformer if self._native is None else in_64_bits(model.transformer)
         self._sketches: PatchDecoder | None = None
         if self.config.sketch and model.sketcher is not None:
-            self._sketches = sketch_decoder(model, "torch" if self._native is None else "native")
+            self._sketches = sketch_decoder(model, "torch" if self._native is None else "native", threads)
             self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
 
     @cached_property
@@ -324,12 +325,14 @@ class PatchDecoder:
         return keys, values
 
 
-def sketch_decoder(model: Model, step: str = "auto") -> PatchDecoder:
+def sketch_decoder(model: Model, step: str = "auto", threads: int = 1) -> PatchDecoder:
     """What draw_sketch() draws with. Raises ValueError where there is no sketcher."""
     if model.sketcher is None:
         raise ValueError("these weights have no sketcher")
     config = replace(model.config, transformer=model.sketcher.config)
-    return PatchDecoder(replace(model, config=config, transformer=model.sketcher), SKETCHES, 2 * SKETCHES, step)
+    return PatchDecoder(
+        replace(model, config=config, transformer=model.sketcher), SKETCHES, 2 * SKETCHES, step, threads
+    )
 
 
 @dataclass(frozen=True)

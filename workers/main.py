@@ -51,7 +51,8 @@ def load_engine(settings: WorkerSettings) -> Engine:
         slots=settings.slots,
         pages=settings.pool_pages,
         device=settings.device,
-        threads=settings.threads or 0,
+        threads=settings.threads or 1,
+        drawing=settings.threads or processors(),
     )
 
 

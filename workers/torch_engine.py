@@ -22,18 +22,21 @@ from workers.known import KnownPixels
 class TorchEngine:
     """Loads the weights once and keeps every job's canvas and pages (protocol: workers/engine.py).
 
-    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, for each thread here.
+    weights: folder as model/loader.py reads it.  slots, pages: see Engine.  threads: of the CPU, that PyTorch uses.
+    drawing: threads among which native code shares out the patches of a batch.
     Raises model.loader.WeightsError when the folder does not hold a model.
     """
 
-    def __init__(self, weights: Path, slots: int, pages: int, device: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, weights: Path, slots: int, pages: int, device: str = "auto", threads: int = 1, drawing: int = 1
+    ) -> None:
         torch.set_num_threads(threads)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loaded = load(weights, device)
         self.slots = slots
         self.pages = pages
-        self._decoder = PatchDecoder(loaded, slots, pages)
+        self._decoder = PatchDecoder(loaded, slots, pages, threads=drawing)
         self.model = model_info(loaded, self._decoder)
         self._canvases: dict[str, Canvas] = {}
         self._held: dict[str, set[Patch]] = {}  # patches in the pool

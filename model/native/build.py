@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 # Read now: a process must not build what an update brings later, for a step.py or pixels.py it does not have.
 CODE = b"".join((HERE / name).read_bytes() for name in ("vectors.h", "tokens.cpp", "pixels.cpp"))
 # Named features, not -march=native: any machine that has them computes the same bits, and may share the file.
-FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-mavx2", "-mfma", "-mf16c", "-ffp-contract=off", "-shared", "-fPIC", "-pthread")
 # As well, where they are to be had: the same bits, sooner.
 WIDE = ("-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq")
 

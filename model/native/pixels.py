@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from model.native.build import UnavailableError, load
 from model.tokenizer import Block, ChannelNorm, Tokenizer
 
+MULTIPLE = 32  # channels, on every processor: the widest panel of weights
 COLOURS = 3 * 4 * 4  # numbers that the decoder's head makes for each of its places
 # Winograd's F(2x2, 3x3): from a kernel's three numbers in a row to the four that its products are made with.
 SPREAD = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))
@@ -35,8 +36,8 @@ class NativePixels:
         self._quantizer, self._factor = tokenizer.quantizer, tokenizer.config.factor
         panel = int(library.panel())
         fine, coarse = tokenizer.config.decoder_widths
-        if coarse % panel or fine % panel:
-            raise UnavailableError(f"the decoder's widths {coarse} and {fine} must be multiples of {panel}")
+        if coarse % MULTIPLE or fine % MULTIPLE:
+            raise UnavailableError(f"the decoder's widths {coarse} and {fine} must be multiples of {MULTIPLE}")
         self._kept: list[Any] = []  # what only the structures point to
         blocks = [*decoder.coarse, *decoder.fine]
         table = (_Block * len(blocks))(*(self._block(block, panel) for block in blocks))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ WIDE_ROWS = 8
 log = logging.getLogger(__name__)
 
 
-def choose(step: str, transformer: Transformer) -> "NativeSteps | None":
+def choose(step: str, transformer: Transformer, threads: int = 1) -> "NativeSteps | None":
     """What draws the tokens of a patch: native code, or None for the loop in PyTorch.
 
     step: "torch", "native" or "auto", which is native on a CPU that can. Raises ValueError for another word, or when
@@ -41,7 +41,7 @@ def choose(step: str, transformer: Transformer) -> "NativeSteps | None":
     if step == "torch" or (step == "auto" and transformer.token.device.type != "cpu"):
         return None
     try:
-        return NativeSteps(transformer)
+        return NativeSteps(transformer, threads)
     except UnavailableError as reason:
         if step == "native":
             raise ValueError(f"the native step is not available: {reason}") from reason
@@ -90,15 +90,18 @@ class Slot:
 
 
 class NativeSteps:
-    """Draws all tokens of a batch of patches, on one thread, with 16-bit weights, keys and values.
+    """Draws all tokens of a batch of patches, with 16-bit weights, keys and values.
+
+    threads: among which the patches of a batch are shared out.
 
     A patch's tokens and states are the same bits whatever is drawn beside it, and whether its tokens were known or
     drawn. The weights are copied here: later changes of the transformer are not seen. Raises UnavailableError where
     this cannot run.
     """
 
-    def __init__(self, transformer: Transformer) -> None:
+    def __init__(self, transformer: Transformer, threads: int = 1) -> None:
         self.config = c = transformer.config
+        self._threads = threads
         if transformer.token.device.type != "cpu":
             raise UnavailableError(f"the model is on {transformer.token.device}")
         if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):  # AVX2 or AVX512; with them FMA and F16C
@@ -165,6 +168,7 @@ class NativeSteps:
             **{name: tensor.data_ptr() for name, tensor in {**self._matrices, **self._vectors}.items()},
             slots=len(slots),
             together=self._together(slots),
+            threads=self._threads,
             pages=pool.storage.shape[1],
             slot=ctypes.addressof(places),
             row=ctypes.addressof(table),
@@ -174,13 +178,14 @@ class NativeSteps:
         return drawn
 
     def _together(self, slots: Sequence[Slot]) -> int:
-        """How many slots step side by side; the others come after them."""
+        """How many slots step side by side in one thread; the others come after them, or in other threads."""
         c = self.config
         tokens = max(row.words.room + (len(row.nearby) + 1) * c.tokens_per_patch for slot in slots for row in slot.rows)
         left = CACHE_BYTES - self._weight_bytes
         fit = max(self._fewest, left // (4 * tokens * c.width * c.depth))
         rows = self._beyond if left < 0 else fit
-        return int(max(1, rows // max(len(slot.rows) for slot in slots)))
+        share = -(-len(slots) // self._threads)
+        return int(max(1, min(share, rows // max(len(slot.rows) for slot in slots))))
 
 
 class _Row(ctypes.Structure):
@@ -211,7 +216,7 @@ class _Batch(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("width", "depth", "heads", "vocabulary", "steps")),
         *((name, ctypes.c_void_p) for name in ("qkv", "out", "up", "down", "head")),
         *((name, ctypes.c_void_p) for name in ("norm1", "q_norm", "k_norm", "norm2", "norm", "begin", "table")),
-        *((name, ctypes.c_int64) for name in ("slots", "together", "pages")),
+        *((name, ctypes.c_int64) for name in ("slots", "together", "threads", "pages")),
         *((name, ctypes.c_void_p) for name in ("slot", "row", "pool")),
     ]
 

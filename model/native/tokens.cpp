@@ -45,7 +45,7 @@ struct Batch {
     const half *qkv, *out, *up, *down, *head;             // panels of all layers, one after another
     const float *norm1, *q_norm, *k_norm, *norm2, *norm;  // gains; q_norm holds the attention's scale too
     const float *begin, *table;                           // [D], [V, D]
-    int64_t slots, together, pages;                       // together: slots that step side by side
+    int64_t slots, together, threads, pages;              // together: slots that step side by side, in one thread
     const Slot* slot;
     const Row* row;
     half* pool;  // [L, pages] keys, then values, of M tokens
@@ -504,8 +504,18 @@ extern "C" void decode(const Batch* batch) {
         else
             drawn.push_back(slot);
     }
-    for (size_t i = 0; i < drawn.size(); i += b.together)
-        step(b, {drawn.begin() + i, drawn.begin() + std::min(drawn.size(), i + size_t(b.together))});
+    std::atomic<size_t> next{0};
+    auto draw_some = [&] {
+        for (size_t i; (i = next.fetch_add(b.together)) < drawn.size();)
+            step(b, {drawn.begin() + i, drawn.begin() + std::min(drawn.size(), i + size_t(b.together))});
+    };
+    std::vector<std::thread> helpers;
+    try {
+        for (size_t i = 1; i < size_t(b.threads) && i * b.together < drawn.size(); i++) helpers.emplace_back(draw_some);
+    } catch (const std::system_error&) {  // no more threads are to be had: fewer draw the same
+    }
+    draw_some();
+    for (std::thread& helper : helpers) helper.join();
     for (const Slot* slot = b.slot; slot < b.slot + b.slots; slot++)
         for (int64_t i = 0; i <= slot->guided; i++)
             for (int64_t l = 0; l < b.depth; l++)

@@ -24,7 +24,7 @@ def test_the_document_shows_every_row_its_goal_and_what_each_part_measures(row):
     for part in PARTS:
         assert f"## {part.capitalize()}" in text
         assert f"| `{part}_figure` | 2 s | ≤ 1 | no |" in text
-    assert "so that both see the same machine" in text
+    assert "so that all see the same machine" in text
     assert "others kept 50 % of the processors busy" in text
 
 

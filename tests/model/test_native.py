@@ -152,6 +152,22 @@ def test_any_number_of_rows_leaves_the_states_of_each_alone(model: Model, rows: 
 
 
 @native_only
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads_share_out_a_batch_and_change_nothing(model: Model, threads: int) -> None:
+    grid = Grid(1, 1, 1, model.config.patch_px)
+
+    def drawn(threads: int) -> tuple[list[list[int]], Tensor]:
+        decoder = PatchDecoder(model, slots=7, step="native", threads=threads)
+        canvases = [decoder.start(f"job {n}", grid, "zeta", PROMPT, Sampling(cfg_scale=2.0), n) for n in range(7)]
+        tokens = decoder.decode([(canvas, Patch(0, 0, 0)) for canvas in canvases])
+        return [t.tolist() for t in tokens], torch.stack([pages(decoder, canvas) for canvas in canvases])
+
+    (alone, states), (shared, others) = drawn(1), drawn(threads)
+    assert shared == alone
+    assert torch.equal(others, states)
+
+
+@native_only
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_known_tokens_leave_the_states_that_drawing_them_left(model: Model, share: float) -> None:
     """Some known take the steps, all known take one pass."""
