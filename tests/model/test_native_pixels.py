@@ -22,7 +22,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=[*SHAPES, "shipped"])
+@pytest.fixture(params=[*SHAPES, "shipped"], scope="module")
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     """With random weights everywhere, also where residual branches begin with zeros."""
     try:
