@@ -11,7 +11,7 @@ from canvas.plan import Plan
 from model.known import KnownPixels
 from model.native.step import Words
 from model.sampling import Sampling
-from model.sketch import SketchView
+from model.sketch import Outline, SketchView
 
 
 @dataclass
@@ -33,11 +33,11 @@ class Canvas:
     words: list[Words]  # the same of both as native code reads it; empty where there is none
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
     known: KnownPixels | None = None
-    sketch: Tensor | None = None  # [M] int64, row by row; None where there is none
-    sketch_view: SketchView | None = None  # of that sketch: what patches are told of
+    outline: Outline | None = None  # its sketch and draft; None where there is none
+    sketch_view: SketchView | None = None  # of these: what patches are told of
     one_pass: float = 1.0  # guidance in one pass by this sketch
     said: Tensor | None = None  # [1] float64, takes log p(tokens | prompt) / p(tokens) of guided ones, in nats
-    beside: Tensor | None = None  # [1, M, D], told to all patches: of which canvas this is a sketch
+    beside: Tensor | None = None  # [1 or 2, M, D], told to its patches: of which canvas this is a sketch or draft
     phase: int = 0  # of the plan, counted from 0
     done: set[Patch] = field(default_factory=set)
     _sharing: threading.Lock = field(default_factory=threading.Lock)

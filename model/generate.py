@@ -25,7 +25,7 @@ from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
 from model.sketch import WITHOUT_PROMPT
-from model.sketching import SKETCHES, Sketcher, draw_sketch
+from model.sketching import SKETCHES, Sketcher, draw_outline
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import Transformer, attend, in_64_bits
@@ -83,6 +83,7 @@ class PatchDecoder:
         self._sketches: PatchDecoder | None = None
         if self.config.sketch and model.sketcher is not None:
             self._sketches = sketch_decoder(model, "torch" if self._native is None else "native", threads)
+            self._sketches.pixels = self.pixels
             self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
 
     @cached_property
@@ -107,7 +108,7 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
-        A canvas of which nothing is known begins with its sketch, if the model has learned to: drawn at once.
+        A canvas of which nothing is known begins with its sketch and draft, if the model has learned to: drawn at once.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
@@ -133,10 +134,11 @@ class PatchDecoder:
             known=known,
         )
         if self._sketches is not None and known is None:
-            canvas.sketch = draw_sketch(self._sketches, key, grid, prompt, replace(sampling, cfg_scale=scale), seed)
-            m = self.config.patch_tokens
-            pixels = self.pixels.decode(canvas.sketch.view(1, m, m))
-            canvas.sketch_view, canvas.one_pass = self.reader.read_sketch(canvas.sketch[None], pixels), one_pass
+            guided = replace(sampling, cfg_scale=scale)
+            canvas.outline = draw_outline(self._sketches, key, grid, prompt, guided, seed)
+            pixels = self.pixels.decode(canvas.outline.draft[None])
+            canvas.sketch_view = self.reader.read_sketch(canvas.outline.sketch[None], pixels)
+            canvas.one_pass = one_pass
         return canvas
 
     @torch.inference_mode()
@@ -326,7 +328,7 @@ class PatchDecoder:
 
 
 def sketch_decoder(model: Model, step: str = "auto", threads: int = 1) -> PatchDecoder:
-    """What draw_sketch() draws with. Raises ValueError where there is no sketcher."""
+    """What draw_outline() draws with. Raises ValueError where there is no sketcher."""
     if model.sketcher is None:
         raise ValueError("these weights have no sketcher")
     config = replace(model.config, transformer=model.sketcher.config)

@@ -34,11 +34,10 @@ def first_pixels(decoder: PatchDecoder, canvas: Canvas, patch: Patch) -> Tensor:
 
 @torch.inference_mode()
 def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
-    """The whole canvas as its sketch has it, squeezed into the pixels of one patch, [3, px, px] in [-1, 1]."""
-    if canvas.sketch is None:
+    """The whole canvas as its draft has it, squeezed to a square, [3, 2 px, 2 px] in [-1, 1]; None without a draft."""
+    if canvas.outline is None:
         return None
-    m = decoder.config.patch_tokens
-    return decoder.pixels.decode(canvas.sketch.view(1, m, m))[0]
+    return decoder.pixels.decode(canvas.outline.draft[None])[0]
 
 
 @torch.inference_mode()

@@ -1,11 +1,12 @@
-"""The sketch of a canvas: the whole of it in as many tokens as one patch has, drawn first, and read by every patch.
+"""The sketch of a canvas and its draft: the whole of it in few tokens, drawn first, and read by every patch.
 
 Patches look no further than their neighbours, so none of them can know whether the one sun that was asked for has risen
-already, nor how high the horizon was forty patches ago. The sketch tells them. It is a patch like any other, of the
-same tokens, drawn from the prompt by weights of their own (sketching.py); it takes no page of the pool, because patches
-are told of it as they are of their place on the canvas. It is squeezed to a square, so it costs the same whatever the
-canvas. Tokens are told two things of it: what its tokens mean where they lie, and what its pixels show around them: to
-draw what the sketch shows, and sharper, is easier than to learn anew where within a token its sun stands.
+already, nor how high the horizon was forty patches ago. The sketch tells them: the canvas in as many tokens as one
+patch has. A sun is one or two tokens there, too few to be round, so the sketch is followed by a draft of twice its
+sides. Both are drawn from the prompt by weights of their own (sketching.py); they take no page of the pool, because
+patches are told of them as they are of their place on the canvas. They are squeezed to squares, so they cost the same
+whatever the canvas. Patches are told what the sketch's tokens mean where they lie, and what the draft's pixels show
+around them: to draw what pixels show, and sharper, is easier than to learn anew where within a token a sun stands.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
@@ -16,26 +17,67 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+DRAFT_SIDE = 2  # patches, each way
 # How much of a sketch the pass without a prompt is told: guidance draws away from pictures that know less of it. Told
 # nothing, pictures are too loud; told half, patches show their borders; told all, suns and moons get lost.
 WITHOUT_PROMPT = 0.7
 GAIN = 4.0  # how much faster it is learned than weights that were trained for long before it came
-# Where a token looks at the pixels of the sketch, each way from its middle: closely, in its own sides, as it has to fit
-# what is beside it, and widely, in pixels of the sketch, which on a large canvas are larger than it.
-CLOSE = tuple(i / 2 - 1.25 for i in range(6))
+# Where a token looks at the pixels, each way from its middle: closely, in its own sides, as it has to fit what is
+# beside it, and widely, in pixels of what it looks at, which on a large canvas are larger than it.
+CLOSE = tuple(i / 4 - 0.875 for i in range(8))
 WIDE = tuple(2.0 * i - 4 for i in range(5))
 
 
 @dataclass(frozen=True)
-class SketchView:
-    """The sketches of B canvases, as their patches look at them."""
+class Outline:
+    """What a canvas begins with: tokens of its sketch [M], row by row, and of its draft [2 m, 2 m]."""
 
-    cells: Tensor  # [B, D, m, m]: each token in the light of all others
-    pixels: Tensor  # [B, 3, px, px] in [-1, 1]
+    sketch: Tensor
+    draft: Tensor
+
+
+@dataclass(frozen=True)
+class SketchView:
+    """The sketches and drafts of B canvases, as their patches look at them."""
+
+    cells: Tensor  # [B, D, m, m]: each token of the sketch in the light of all others
+    pixels: Tensor  # [B, 3, 2 px, 2 px] of the draft, in [-1, 1]
+
+
+class PixelReader(nn.Module):
+    """What the pixels of a small picture of the whole canvas tell its tokens. Begins by telling nothing."""
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.seen = nn.Linear(3 * (len(CLOSE) ** 2 + len(WIDE) ** 2), 2 * width)
+        self.out = nn.Linear(2 * width, width, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
+        """pixels [B, 3, h, w] in [-1, 1], place [B, N, 4] of patches on the canvas, steps [M, 2]: row and column of
+        each token in its patch. Returns [B, N, M, D].
+        """
+        return self.tell(self.colours(pixels, place, steps))
+
+    def colours(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
+        """The colours around each token [B, N, M, 3 K]; arguments as above."""
+        where, size = lie(place, steps, self.side)
+        close, wide = (
+            torch.cartesian_prod(offsets, offsets)
+            for offsets in (where.new_tensor(CLOSE), where.new_tensor(WIDE) / pixels.shape[-1])
+        )
+        offsets = torch.cat([close * (size / self.side)[..., None, :], wide.expand(*size.shape[:2], 1, -1, -1)], 3)
+        points = where[..., None, :] + offsets  # [B, N, M, K, 2]
+        return _sample(pixels, points.flatten(1, 2)).flatten(2).unflatten(1, where.shape[1:3])
+
+    def tell(self, colours: Tensor) -> Tensor:
+        """What tokens are told of the colours around them, [..., 3 K] -> [..., D]."""
+        return GAIN * self.out(F.gelu(self.seen(colours)))
 
 
 class SketchReader(nn.Module):
-    """What a sketch tells the tokens of its canvas. Begins by telling nothing."""
+    """What a sketch and its draft tell the tokens of their canvas. Begins by telling nothing."""
 
     def __init__(self, width: int, side: int) -> None:
         super().__init__()
@@ -47,14 +89,12 @@ class SketchReader(nn.Module):
         self.within = nn.Linear(6, width)  # where in its cell a token is, and how much of it is the token's
         self.up = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.seen = nn.Linear(3 * (len(CLOSE) ** 2 + len(WIDE) ** 2), 2 * width)
-        self.of_pixels = nn.Linear(2 * width, width, bias=False)
+        self.draft = PixelReader(width, side)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        nn.init.zeros_(self.of_pixels.weight)
 
     def forward(self, vectors: Tensor, pixels: Tensor) -> SketchView:
-        """Vectors of a sketch's tokens, row by row [B, M, D], and its pixels [B, 3, px, px] in [-1, 1]."""
+        """Vectors of a sketch's tokens, row by row [B, M, D], and its draft's pixels [B, 3, 2 px, 2 px] in [-1, 1]."""
         x = self.norm(vectors).unflatten(1, (self.side, self.side)) + self.places
         x = x.permute(0, 3, 1, 2)
         for conv in self.around:
@@ -68,37 +108,23 @@ class SketchReader(nn.Module):
         column of each token in its patch.  Returns [B, N, M, D].
         """
         known = ~place.isnan().any(-1)[..., None, None]
-        where, size = self._lie(place.nan_to_num(0.5), steps)
+        place = place.nan_to_num(0.5)
+        where, size = lie(place, steps, self.side)
         x = _sample(view.cells, where)
         turn = where * self.side * 2 * math.pi
         covered = size.clamp_min(2**-10).log2().expand_as(where) / 4
         x = x + self.within(torch.cat([turn.sin(), turn.cos(), covered], -1))
-        told = GAIN * self.out(F.gelu(self.up(x))) + self.tell(self._around(view.pixels, where, size))
+        told = GAIN * self.out(F.gelu(self.up(x))) + self.draft(view.pixels, place, steps)
         return torch.where(known, told, 0.0)
 
-    def colours(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
-        """The colours around each token [B, N, M, 3 K] of sketches' pixels [B, 3, px, px]; place, steps: of told()."""
-        return self._around(pixels, *self._lie(place, steps))
 
-    def tell(self, colours: Tensor) -> Tensor:
-        """What tokens are told of the colours around them, [..., 3 K] -> [..., D]."""
-        return GAIN * self.of_pixels(F.gelu(self.seen(colours)))
-
-    def _lie(self, place: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Where on the canvas the middle of each token lies [B, N, M, 2], and how large patches are [B, N, 1, 2]; row
-        and column, in shares of the canvas."""
-        top, bottom, left, right = place[..., None].unbind(-2)
-        start, size = torch.stack([top, left], -1), torch.stack([bottom - top, right - left], -1)
-        return start + size * (steps + 0.5) / self.side, size
-
-    def _around(self, pixels: Tensor, where: Tensor, size: Tensor) -> Tensor:
-        close, wide = (
-            torch.cartesian_prod(offsets, offsets)
-            for offsets in (where.new_tensor(CLOSE), where.new_tensor(WIDE) / pixels.shape[-1])
-        )
-        offsets = torch.cat([close * (size / self.side)[..., None, :], wide.expand(*size.shape[:2], 1, -1, -1)], 3)
-        points = where[..., None, :] + offsets  # [B, N, M, K, 2]
-        return _sample(pixels, points.flatten(1, 2)).flatten(2).unflatten(1, where.shape[1:3])
+def lie(place: Tensor, steps: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Where on the canvas the middle of each token lies [B, N, M, 2], and how large patches are [B, N, 1, 2]; row and
+    column, in shares of the canvas. place [B, N, 4] of patches of side x side tokens, steps [M, 2] of these.
+    """
+    top, bottom, left, right = place[..., None].unbind(-2)
+    start, size = torch.stack([top, left], -1), torch.stack([bottom - top, right - left], -1)
+    return start + size * (steps + 0.5) / side, size
 
 
 def _sample(picture: Tensor, where: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Draws the sketch that a canvas begins with (sketch.py says what its patches are told of it)."""
+"""Draws the sketch and the draft that a canvas begins with (sketch.py says what its patches are told of them)."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from canvas.grid import Grid
 from canvas.order import ORDERS
 from canvas.plan import compile_plan
+from model.canvas import Canvas
 from model.config import ModelConfig
 from model.sampling import Sampling
+from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline, PixelReader
 from model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -23,9 +25,10 @@ GAIN = 4.0  # how much faster the canvas's shape is learned than weights that we
 
 
 class Sketcher(Transformer):
-    """Draws sketches, of the same shape as the transformer that draws patches, and trained apart from it.
+    """Draws sketches and drafts, of the same shape as the transformer that draws patches, and trained apart from it.
 
-    A sketch is a canvas of one patch, and what it is told beside the prompt is how wide the whole canvas is.
+    A sketch is a canvas of one patch, and what it is told beside the prompt is how wide the whole canvas is. A draft is
+    one of DRAFT_SIDE x DRAFT_SIDE patches, which are told what the sketch's pixels show.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -34,20 +37,27 @@ class Sketcher(Transformer):
         self.aspect = nn.Linear(2, shape.width)
         nn.init.zeros_(self.aspect.weight)
         nn.init.zeros_(self.aspect.bias)
+        self.draft = PixelReader(shape.width, shape.patch_tokens)
 
     def told(self, aspect: Tensor) -> Tensor:
-        """What sketches are told of canvases so many times as wide as high [R]: [R, M, D]."""
+        """What sketches and drafts are told of canvases so many times as wide as high [R]: [R, M, D]."""
         wide = aspect.log2() / 4
         told = GAIN * self.aspect(torch.stack([wide, wide.square()], -1))
         return told[:, None].expand(-1, self.config.tokens_per_patch, -1)
 
+    def follow(self, pixels: Tensor, place: Tensor, order: str) -> Tensor:
+        """What sketches, pixels [B, 3, px, px] in [-1, 1], tell the patches of their drafts at place [B, N, 4]:
+        [B, N, M, D] in scan order.
+        """
+        return self.draft(pixels, place, self.scans[order].steps)
 
-def draw_sketch(
+
+def draw_outline(
     decoder: "PatchDecoder", key: str, grid: Grid, prompt: str | None, sampling: Sampling, seed: int
-) -> Tensor:
-    """The tokens [M] of a canvas's sketch, row by row: of several, the one that says most of the prompt, by
-    log p(sketch | prompt) / p(sketch).
+) -> Outline:
+    """The sketch of a canvas, and the draft that follows it.
 
+    Of several sketches it is the one that says most of the prompt, by log p(sketch | prompt) / p(sketch).
     decoder: of a sketcher, with SKETCHES slots and room in its pool for as many.  key, grid, sampling, seed: of the
     canvas.
     """
@@ -60,6 +70,7 @@ def draw_sketch(
     plan = compile_plan(whole, ORDERS[decoder.config.orders[0]], decoder.extent)
     scale = 1 + GUIDED * (sampling.cfg_scale - 1)
     first = decoder.start_plan(key, plan, prompt, replace(sampling, cfg_scale=scale, distilled=False), seed)
+    first.beside = beside
     said = torch.zeros(SKETCHES if first.branches(patch) > 1 else 1, dtype=torch.float64)
     sketches = [
         replace(
@@ -68,7 +79,6 @@ def draw_sketch(
             seed=own_seed(seed, i),
             tokens=first.tokens.clone(),
             done=set(),
-            beside=beside,
             said=said[i : i + 1],
         )
         for i in range(len(said))
@@ -76,7 +86,26 @@ def draw_sketch(
     drawn = decoder.decode([(sketch, patch) for sketch in sketches])
     for sketch in sketches:
         decoder.remove(sketch, patch)
-    return drawn[int(said.argmax())]
+    sketch = drawn[int(said.argmax())]
+    return Outline(sketch, _draw_draft(decoder, replace(first, seed=own_seed(seed, SKETCHES)), sketch))
+
+
+def _draw_draft(decoder: "PatchDecoder", canvas: Canvas, sketch: Tensor) -> Tensor:
+    """The draft's tokens [2 m, 2 m]. canvas: of its sketch; what that is told of the canvas, its patches are too."""
+    sketcher, order, side = decoder.reader, canvas.order, decoder.config.patch_tokens
+    assert isinstance(sketcher, Sketcher)
+    grid = Grid(1, DRAFT_SIDE, DRAFT_SIDE, canvas.grid.patch_px)
+    pixels = decoder.pixels.decode(sketch.view(1, side, side))
+    tokens = torch.zeros(1, DRAFT_SIDE * side, DRAFT_SIDE * side, dtype=torch.long, device=sketch.device)
+    draft = replace(canvas, plan=compile_plan(grid, order, decoder.extent), tokens=tokens, done=set())
+    for patch in order.sequence(grid):
+        place = torch.tensor([[draft.place(patch)]], dtype=sketcher.begin.dtype, device=sketch.device)
+        shown = sketcher.follow(pixels.to(place.dtype), place, order.name)[:, 0]
+        draft.beside = canvas.beside + torch.cat([shown, WITHOUT_PROMPT * shown])
+        decoder.decode([(draft, patch)])
+    for patch in grid:
+        decoder.remove(draft, patch)
+    return draft.tokens[0]
 
 
 def own_seed(seed: int, number: int) -> int:

@@ -245,7 +245,9 @@ class Transformer(nn.Module):
         return of_patch[:, None] + target
 
     def read_sketch(self, tokens: Tensor, pixels: Tensor) -> SketchView:
-        """Sketches of B canvases, tokens [B, M] row by row and pixels [B, 3, px, px] in [-1, 1], for sketched()."""
+        """Sketches of B canvases, tokens [B, M] row by row, and their drafts' pixels [B, 3, 2 px, 2 px] in [-1, 1], for
+        sketched().
+        """
         return self.sketch(self.embed_tokens(tokens), pixels)
 
     def sketched(self, view: SketchView, place: Tensor, order: str, scale: float = 1.0) -> Tensor:

@@ -117,7 +117,7 @@ class Trainer:
             if value.requires_grad:  # a loss that has taken its own optimiser steps returns a plain number
                 self.update(value)
             figures = {"loss": float(value.detach()), **figures}
-            shown = {k: 0.95 * shown.get(k, v) + 0.05 * v for k, v in figures.items()}
+            shown |= {k: 0.95 * shown.get(k, v) + 0.05 * v for k, v in figures.items()}
             self.step += 1
             self._steps_s.append(self._clock() - started)
             if not first:

@@ -20,7 +20,7 @@ from training.captions import caption
 from training.device import autocast
 from training.loop import Trainer
 from training.recipe import TransformerRecipe
-from training.sources import TokenBatch
+from training.sources import Sketches, TokenBatch
 
 
 def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:
@@ -88,15 +88,20 @@ def read_captions(
     return recipe.probe_weight * loss, {"attributes": float(loss.detach())}
 
 
-def roughened(tokens: Tensor, quantizer: ScalarQuantizer, most: float) -> Tensor:
-    """Sketches [B, m, m] with noise on the codes of half of them, of a standard deviation of up to `most` levels.
+def roughened(sketches: Sketches, quantizer: ScalarQuantizer, most: float) -> Sketches:
+    """Sketches and their drafts, with noise on the codes of half of them: a standard deviation of up to `most` levels.
 
     Source: conditioning augmentation of Ho et al., "Cascaded Diffusion Models for High Fidelity Image Generation"
     (2021), section 4.
     """
-    spread = most * (torch.rand(len(tokens), 1, 1, 1, device=tokens.device) * 2 - 1).clamp_min(0)
-    codes = quantizer.to_codes(tokens)
-    return quantizer.to_tokens(codes + spread * torch.randn_like(codes) * 2 / (quantizer.levels - 1))
+
+    def rough(tokens: Tensor) -> Tensor:
+        spread = most * (torch.rand(len(tokens), 1, 1, 1, device=tokens.device) * 2 - 1).clamp_min(0)
+        codes = quantizer.to_codes(tokens)
+        return quantizer.to_tokens(codes + spread * torch.randn_like(codes) * 2 / (quantizer.levels - 1))
+
+    drafts = None if sketches.drafts is None else rough(sketches.drafts)
+    return replace(sketches, tokens=rough(sketches.tokens), drafts=drafts)
 
 
 def displaced(tokens: Tensor, most: float) -> Tensor:
@@ -188,16 +193,18 @@ class CanvasLoss:
 
     def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float, sketched: float) -> Tensor | None:
         """What patches are told of their canvas's sketch, or sketches of their canvas. [B, N, M, D]."""
-        if isinstance(self.transformer, Sketcher) and batch.aspects is not None:
-            return self.transformer.told(batch.aspects)[:, None]
-        if batch.sketches is None or not self.transformer.config.sketch:
+        reader = self.transformer
+        if batch.sketches is not None:
+            with torch.no_grad():
+                pixels = self.tokenizer.decode(batch.sketches.followed)
+        if isinstance(reader, Sketcher) and batch.aspects is not None:
+            told = reader.told(batch.aspects)[:, None]
+            return told if batch.sketches is None else told + sketched * reader.follow(pixels, batch.place, order)
+        if batch.sketches is None or not reader.config.sketch:
             return None
-        tokens = batch.sketches.tokens
-        with torch.no_grad():
-            pixels = self.tokenizer.decode(tokens)
-        view = self.transformer.read_sketch(tokens.flatten(1), pixels)
+        view = reader.read_sketch(batch.sketches.tokens.flatten(1), pixels)
         of_first_frame = (corners[:, 0] == 0)[:, None, None]
-        return sketched * self.transformer.sketched(view, batch.place, order, scale) * of_first_frame
+        return sketched * reader.sketched(view, batch.place, order, scale) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float

@@ -371,17 +371,21 @@ def around_orb(
     scenes: SceneBatch,
     canvas_size: tuple[int, int],
     box: tuple[int, int, int, int],
-    cell: int,
+    cell: tuple[int, int],
     margin: float,
     time: float = 0.0,
 ) -> Tensor:
-    """Which cells of cell x cell pixels of a crop lie on the sun or moon, or no further from it than the margin.
+    """Which cells of a crop lie on the sun or moon, or no further from it than the margin.
 
-    canvas_size, box, time: as of render(), sides of the box multiples of `cell`.  margin: share of the canvas's sides.
-    Returns [B, h / cell, w / cell] bool.
+    canvas_size, box, time: as of render().  cell: height and width in px, of which the sides of the box are multiples.
+    margin: share of the canvas's sides.
+    Returns [B, h / cell[0], w / cell[1]] bool.
     """
     top, left, bottom, right = box
-    rows, columns = ((torch.arange(a, b, cell) + cell / 2) / canvas_size[0] for a, b in ((top, bottom), (left, right)))
+    rows, columns = (
+        (torch.arange(a, b, side) + side / 2) / canvas_size[0]
+        for a, b, side in ((top, bottom, cell[0]), (left, right, cell[1]))
+    )
     n = {k: scenes.numbers[k].cpu()[:, None, None] for k in ("orb_x", "orb_y", "orb_radius")}
     moved = time * SUN_SPEED
     dx = columns[None, None, :] - n["orb_x"] - moved

@@ -1,9 +1,11 @@
-"""Trains the sketcher (model/sketching.py) on sketches of whole pictures and their captions.
+"""Trains the sketcher (model/sketching.py) on sketches and drafts of whole pictures and their captions.
 
-Apart from the transformer: it reads one patch a picture, so it sees many times as many captions a step.
+Apart from the transformer: it reads one patch a picture, or four, so it sees many times as many captions a step.
 """
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,17 +15,18 @@ from canvas.grid import Grid
 from model.config import ModelConfig
 from model.generate import Model, sketch_decoder
 from model.sampling import Sampling
-from model.sketching import Sketcher, draw_sketch
+from model.sketching import Sketcher, draw_outline
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
 from training.checkpoint import part_of
 from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
-from training.losses import AttributeProbe, CanvasLoss, read_captions
+from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
+from training.reader import teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
-from training.sources import CaptionedCrops, sketch_batch
+from training.sources import CaptionedCrops, TokenBatch, draft_batch, sketch_batch
 from training.transformer import SAMPLE_PROMPTS
 
 HELD_OUT = 3  # batches of scenes
@@ -60,14 +63,21 @@ def train_sketcher(
     compile_methods_on_gpu(device, sketcher.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
+    if trainer.step == 0 and not sketcher.draft.out.weight.any():
+        teach_pixels(sketcher.draft, sketcher, tokenizer, source.drafts, settings, recipe.sketch_noise, seed)
+        trainer.begin_anew()
     losses, chooser = CanvasLoss(sketcher, tokenizer, words, device), random.Random(seed + trainer.step)
     order = config.transformer.orders[0]
     scenes = [source.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
-    held_out = [sketch_batch(batch.sketches, batch.shows) for batch in scenes if batch.sketches is not None]
+    known = [(batch.sketches, batch.shows) for batch in scenes if batch.sketches is not None]
+    held_out = [sketch_batch(*each) for each in known]
+    held_out_drafts = [draft_batch(sketches.followed, sketches, shows) for sketches, shows in known]
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        batch = source.sketches()
         noise = recipe.text_noise * chooser.random()
+        if chooser.random() < recipe.drafts:
+            return of_drafts(source.drafts(), noise)
+        batch = source.sketches()
         value, figures = read_captions(probe, sketcher, words, recipe, chooser, noise)
         if batch.contrastable and chooser.random() < recipe.contrast:
             tokens, contrast = losses.contrast(batch, order, chooser.randrange(2**31), recipe.wide_words, noise)
@@ -78,21 +88,31 @@ def train_sketcher(
         figures["tokens"] = float(tokens.detach())
         return tokens + value, figures
 
+    def of_drafts(batch: TokenBatch, noise: float) -> tuple[Tensor, dict[str, float]]:
+        assert batch.sketches is not None
+        rough = roughened(batch.sketches, tokenizer.quantizer, recipe.sketch_noise)
+        asked = replace(batch, sketches=rough)
+        prompts = recipe.prompts(batch, chooser)
+        tokens = losses(asked, order, prompts, text_noise=noise, weighted=True, displacement=recipe.displacement).mean()
+        value, figures = read_captions(probe, sketcher, words, recipe, chooser, noise)
+        return tokens + value, {**figures, "drafts": float(tokens.detach())}
+
     def evaluate() -> dict[str, float]:
-        def mean(told: bool) -> float:
-            values = [losses(b, order, b.prompts(7) if told else [None] * len(b.shows)) for b in held_out]
+        def mean(told: bool, batches: Sequence[TokenBatch] = held_out) -> float:
+            values = [losses(b, order, b.prompts(7) if told else [None] * len(b.shows)) for b in batches]
             return float(torch.cat(values).mean())
 
         contrasts = [losses.contrast(b, order, 7, 0.0, 0.0)[1] for b in held_out]
         return {
             "held_out": mean(told=True),
             "held_out_no_text": mean(told=False),
+            "held_out_drafts": mean(told=True, batches=held_out_drafts),
             "held_out_contrast": float(torch.stack(contrasts).mean()),
         }
 
     def sample(path: Path) -> None:
         model = Model(config, tokenizer, sketcher, words, "training", sketcher)
-        save_sheet(draw_sketches(model), path, columns=4)
+        save_sheet(draw_outlines(model), path, columns=4)
 
     trainer.run(loss, evaluate, sample)
     sketcher.load_state_dict(part_of(trainer.averaged(), "sketcher"))
@@ -100,12 +120,8 @@ def train_sketcher(
 
 
 @torch.no_grad()
-def draw_sketches(model: Model) -> Tensor:
-    """A sketch of a square canvas for each of SAMPLE_PROMPTS, as pixels [P, 3, px, px] in [-1, 1]."""
-    decoder, square, m = (
-        sketch_decoder(model),
-        Grid(1, 1, 1, model.config.patch_px),
-        model.config.transformer.patch_tokens,
-    )
-    drawn = [draw_sketch(decoder, f"{i}", square, prompt, SAMPLED, i) for i, prompt in enumerate(SAMPLE_PROMPTS)]
-    return model.tokenizer.decode(torch.stack(drawn).unflatten(1, (m, m)))
+def draw_outlines(model: Model) -> Tensor:
+    """The draft of a square canvas for each of SAMPLE_PROMPTS, as pixels [P, 3, 2 px, 2 px] in [-1, 1]."""
+    decoder, square = sketch_decoder(model), Grid(1, 1, 1, model.config.patch_px)
+    drawn = [draw_outline(decoder, f"{i}", square, prompt, SAMPLED, i) for i, prompt in enumerate(SAMPLE_PROMPTS)]
+    return model.tokenizer.decode(torch.stack([outline.draft for outline in drawn]))

@@ -3,7 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
+from model.sketch import DRAFT_SIDE
 from model.tokenizer import Tokenizer
 from training.attributes import Attributes
 from training.captions import caption, moving, photographed, true_and_false
@@ -19,6 +20,7 @@ from training.scenes import SceneBatch, around_orb, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
 NEW_SKETCHES = 32  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
+NEW_DRAFTS = 8  # the same for drafts, of which a batch has fewer
 WHOLE_PX = 256  # shorter side of a canvas drawn whole for its sketch; half for those that are very wide
 SMALL_PX = 128  # the same for batches of sketches alone, where rendering would take longer than learning
 
@@ -81,10 +83,18 @@ class Motion:
 
 @dataclass(frozen=True)
 class Sketches:
-    """Of B canvases: tokens [B, m, m] of the whole squeezed into one patch, and how many times as wide as high [B]."""
+    """Of B canvases: tokens [B, m, m] of the whole squeezed into one patch, how many times as wide as high they are
+    [B], and, where they are wanted, tokens of their drafts [B, 2 m, 2 m].
+    """
 
     tokens: Tensor
     aspects: Tensor
+    drafts: Tensor | None = None
+
+    @property
+    def followed(self) -> Tensor:
+        """Tokens of what patches are told the pixels of: drafts, or by these, sketches."""
+        return self.tokens if self.drafts is None else self.drafts
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,8 @@ class TokenBatch:
     """Windows of canvases: tokens [B, F, rows * m, columns * m], the places [B, N, 4] of their patches on the canvas,
     and what each shows: attributes of a scene, or words.
 
-    sketches: of the canvases.  aspects: where these tokens are sketches themselves, of such canvases.  weights: of the
-    tokens in training, None where all count alike.
+    sketches: of the canvases.  aspects: where these tokens are sketches or drafts themselves, of such canvases.
+    weights: of the tokens in training, None where all count alike.
     """
 
     tokens: Tensor
@@ -170,6 +180,7 @@ class TokenSource:
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
         self._sketches: deque[tuple[Tensor, Tensor, Attributes | str | None]] = deque(maxlen=50_000)
+        self._drafts: deque[tuple[Tensor, Tensor, Tensor, Tensor, Attributes | str | None]] = deque(maxlen=10_000)
 
     def next(self) -> TokenBatch:
         """A batch of about `patches` patches, new, or of earlier pictures: lone patches or all."""
@@ -192,9 +203,10 @@ class TokenSource:
         batch of whole pictures has two to five.
         """
         rng, m = self._random, self._config.transformer.patch_tokens
-        tokens, places, shows, sketches, aspects, weights = [], [], [], [], [], []
+        tokens, places, shows, sketches, aspects, drafts, weights = [], [], [], [], [], [], []
         for batch in rng.choices(stills, k=self._patches):
             assert batch.sketches is not None
+            assert batch.sketches.drafts is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
             down, right = row * m, column * m
             tokens.append(batch.tokens[picture, :, down : down + m, right : right + m])
@@ -202,9 +214,10 @@ class TokenSource:
             shows.append(batch.shows[picture])
             sketches.append(batch.sketches.tokens[picture])
             aspects.append(batch.sketches.aspects[picture])
+            drafts.append(batch.sketches.drafts[picture])
             of_all = torch.ones_like(batch.tokens, dtype=torch.float32) if batch.weights is None else batch.weights
             weights.append(of_all[picture, :, down : down + m, right : right + m])
-        of_each = Sketches(torch.stack(sketches), torch.stack(aspects))
+        of_each = Sketches(torch.stack(sketches), torch.stack(aspects), torch.stack(drafts))
         place = torch.stack(places)[:, None]
         return TokenBatch(torch.stack(tokens), 1, 1, place, shows, sketches=of_each, weights=torch.stack(weights))
 
@@ -221,12 +234,39 @@ class TokenSource:
         else:
             scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
             wholes = self._whole(scenes, height, width, rng.uniform(0, 60), SMALL_PX)
-            drawn, shows = self._sketch(wholes, [width / height] * new), scenes.attributes
+            drawn, shows = self._sketch(wholes, [width / height] * new, drafts=False), scenes.attributes
         self._sketches.extend(zip(drawn.tokens, drawn.aspects, shows, strict=True))
         kept = list(self._sketches)
         chosen = kept[len(kept) - new :] + rng.choices(kept, k=self._patches - new)
         tokens, aspects, shows = zip(*chosen, strict=True)
         return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
+
+    def drafts(self) -> TokenBatch:
+        """Whole pictures, each with its sketch and caption, at the price of DRAFT_SIDE x DRAFT_SIDE patches: drafts, as
+        many as `patches` come to, some of them new.
+        """
+        rng, window = self._random, self._random.choices(self._windows, [w.share for w in self._windows])[0]
+        height, width = window.canvas_rows * self._config.patch_px, window.canvas_columns * self._config.patch_px
+        count = max(1, self._patches // DRAFT_SIDE**2)
+        new = max(1, round(min(NEW_DRAFTS, count) * min(height, width) / max(height, width)))
+        side = DRAFT_SIDE * self._config.transformer.patch_tokens
+        shows: Sequence[Attributes | str | None]
+        if rng.random() < self._pictures_share:
+            drawn, shows = self._sketches_of_pictures(new)
+            weights = torch.ones(new, side, side, device=self._device)
+        else:
+            scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
+            now, shows = rng.uniform(0, 60), scenes.attributes
+            drawn = self._sketch(self._whole(scenes, height, width, now), [width / height] * new)
+            cell, margin = (height // side, width // side), 1 / self._config.transformer.patch_tokens
+            weights = _orb_weights(around_orb(scenes, (height, width), (0, 0, height, width), cell, margin, now))
+        self._drafts.extend(zip(drawn.followed, weights, drawn.tokens, drawn.aspects, shows, strict=True))
+        kept = list(self._drafts)
+        chosen = kept[len(kept) - new :] + rng.choices(kept, k=count - new)
+        drafts, weights, tokens, aspects, shows = zip(*chosen, strict=True)
+        return draft_batch(
+            torch.stack(drafts), Sketches(torch.stack(tokens), torch.stack(aspects)), shows, torch.stack(weights)
+        )
 
     def _sketches_of_pictures(self, count: int) -> tuple[Sketches, list[str | None]]:
         """Of one's own pictures, with what they show."""
@@ -259,8 +299,8 @@ class TokenSource:
                 whole = pixels if pixels.shape[2:] == (height, width) else self._whole(scenes, height, width, now)
             frames.append(self._encode(pixels))
             of_sketch = 1 / self._config.transformer.patch_tokens  # as far as a cell of it tells of the sun
-            near = around_orb(scenes, (height, width), box, self._config.tokenizer.factor, of_sketch, now)
-            weights.append(1 + (ORB_WEIGHT - 1) * near.float())
+            token = (self._config.tokenizer.factor,) * 2
+            weights.append(_orb_weights(around_orb(scenes, (height, width), box, token, of_sketch, now)))
             if motion is not None and motion.pan and frame:
                 weights[-1][..., -1 if motion.pan > 0 else 0] = RIM_WEIGHT
         place = _places(
@@ -302,18 +342,22 @@ class TokenSource:
         scale = (side_px if width < 8 * height else side_px // 2) / min(height, width)
         return render(scenes, (round(height * scale), round(width * scale)), time=time_s)
 
-    def _squeeze(self, wholes: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] as large as a patch [B, 3, px, px], each pixel the mean of what it covers."""
-        return F.adaptive_avg_pool2d(wholes, self._config.patch_px)
+    def _squeeze(self, wholes: Tensor, patches: int = 1) -> Tensor:
+        """Pictures [B, 3, H, W] as large as so many patches each way, each pixel the mean of what it covers."""
+        return F.adaptive_avg_pool2d(wholes, patches * self._config.patch_px)
 
-    def _sketch(self, wholes: Tensor, aspects: Sequence[float]) -> Sketches:
+    def _sketch(self, wholes: Tensor, aspects: Sequence[float], drafts: bool = True) -> Sketches:
         """The sketches of whole pictures [B, 3, H, W]."""
-        return Sketches(self._encode(self._squeeze(wholes)), torch.tensor(aspects, device=self._device))
+        return Sketches(
+            self._encode(self._squeeze(wholes)),
+            torch.tensor(aspects, device=self._device),
+            self._encode(self._squeeze(wholes, DRAFT_SIDE)) if drafts else None,
+        )
 
     def _squeezed(self, wholes: Sequence[Tensor]) -> Sketches:
         """The sketches of one's own pictures, uint8 [3, H, W] of any sizes."""
-        squeezed = torch.cat([self._squeeze(to_float(whole[None].to(self._device))) for whole in wholes])
-        return self._sketch(squeezed, [whole.shape[2] / whole.shape[1] for whole in wholes])
+        squeezed = [self._squeeze(to_float(whole[None].to(self._device)), DRAFT_SIDE) for whole in wholes]
+        return self._sketch(torch.cat(squeezed), [whole.shape[2] / whole.shape[1] for whole in wholes])
 
     def _count(self, window: Window) -> int:
         return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
@@ -329,6 +373,29 @@ def sketch_batch(sketches: Sketches, shows: Sequence[Attributes | str | None]) -
     """Sketches as pictures of one patch, which is all of them."""
     whole = torch.tensor([0.0, 1.0, 0.0, 1.0], device=sketches.tokens.device).expand(len(shows), 1, -1)
     return TokenBatch(sketches.tokens[:, None], 1, 1, whole, shows, aspects=sketches.aspects)
+
+
+def draft_batch(
+    drafts: Tensor, sketches: Sketches, shows: Sequence[Attributes | str | None], weights: Tensor | None = None
+) -> TokenBatch:
+    """Drafts [B, 2 m, 2 m] as pictures of DRAFT_SIDE x DRAFT_SIDE patches that follow their sketches."""
+    whole = Window(1.0, DRAFT_SIDE, DRAFT_SIDE, DRAFT_SIDE, DRAFT_SIDE)
+    place = _places(whole, 0.0, 1.0, 0.0, 1.0).to(drafts.device).expand(len(shows), -1, -1)
+    return TokenBatch(
+        drafts[:, None],
+        DRAFT_SIDE,
+        DRAFT_SIDE,
+        place,
+        shows,
+        sketches=replace(sketches, drafts=None),
+        aspects=sketches.aspects,
+        weights=None if weights is None else weights[:, None],
+    )
+
+
+def _orb_weights(near: Tensor) -> Tensor:
+    """Of tokens, by whether they are near the sun or moon."""
+    return 1 + (ORB_WEIGHT - 1) * near.float()
 
 
 def _photographed(text: str | None, rng: random.Random) -> str | None:

@@ -74,8 +74,9 @@ def train_transformer(
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
-    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.of_pixels.weight.any():
-        teach_pixels(transformer, tokenizer, source, settings, recipe.sketch_noise, seed)
+    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.draft.out.weight.any():
+        noise = recipe.sketch_noise
+        teach_pixels(transformer.sketch.draft, transformer, tokenizer, source.next, settings, noise, seed)
         trainer.begin_anew()
     canvas_loss = CanvasLoss(transformer, tokenizer, words, device)
     chooser = random.Random(seed + trainer.step)
@@ -94,8 +95,8 @@ def train_transformer(
         if chooser.random() < recipe.sketch_dropout or batch.sketches is None:
             batch = replace(batch, sketches=None)
         else:
-            rough = roughened(batch.sketches.tokens, tokenizer.quantizer, recipe.sketch_noise)
-            batch = replace(batch, sketches=replace(batch.sketches, tokens=rough))
+            rough = roughened(batch.sketches, tokenizer.quantizer, recipe.sketch_noise)
+            batch = replace(batch, sketches=rough)
         if recipe.schedule == "patch":
             prompts = recipe.prompts(batch, chooser)
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}

@@ -1,4 +1,4 @@
-"""The sketch of a canvas: drawn first, told to the patches that lie where it shows something, and costing no page."""
+"""The sketch of a canvas and its draft: drawn first, told to patches where they show something, and costing no page."""
 
 from dataclasses import replace
 
@@ -11,9 +11,11 @@ from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
-from model.sketch import CLOSE, WIDE, WITHOUT_PROMPT, SketchReader, SketchView
-from model.sketching import SKETCHES, Sketcher, draw_sketch, own_seed
+from model.sketch import CLOSE, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, SketchReader, SketchView
+from model.sketching import SKETCHES, Sketcher, draw_outline, own_seed
 from model.transformer import Transformer
+from training.losses import CanvasLoss
+from training.sources import Sketches, draft_batch
 
 SAMPLING = Sampling(cfg_scale=2.0)
 PROMPT = "snowy mountains at sunset lake"
@@ -25,16 +27,19 @@ def start(decoder: PatchDecoder, model: Model, seed: int = 3, **changes: object)
 
 
 def random_view(model: Model) -> SketchView:
-    m, px = model.config.transformer.patch_tokens, model.config.patch_px
+    m, px = model.config.transformer.patch_tokens, DRAFT_SIDE * model.config.patch_px
     return SketchView(torch.randn(1, model.config.transformer.width, m, m), torch.rand(1, 3, px, px) * 2 - 1)
 
 
 def test_a_reader_that_has_learned_nothing_tells_nothing(model: Model) -> None:
     reader = SketchReader(32, 4)
-    view = reader(torch.randn(2, 16, 32), torch.rand(2, 3, 32, 32))
+    view = reader(torch.randn(2, 16, 32), torch.rand(2, 3, 64, 64))
     steps = torch.tensor(ORDERS["zeta"].token_scan(4))
-    assert not reader.told(view, torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2), steps).any()
-    assert not Sketcher(model.config).told(torch.tensor([2.0])).any()
+    place = torch.tensor([[[0.0, 0.5, 0.0, 0.5]]] * 2)
+    assert not reader.told(view, place, steps).any()
+    sketcher = Sketcher(model.config)
+    assert not sketcher.told(torch.tensor([2.0])).any()
+    assert not sketcher.follow(view.pixels, place, "zeta").any()
 
 
 def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -> None:
@@ -52,7 +57,7 @@ def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -
 
 
 def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
-    """A new corner pixel of the sketch reaches the tokens near that corner, and none in other patches."""
+    """A new corner pixel of the draft reaches the tokens near that corner, and none in other patches."""
     m, view = model.config.transformer.patch_tokens, random_view(model)
     pixels = view.pixels.clone()
     pixels[:, :, 0, -1] += 1.0
@@ -68,16 +73,16 @@ def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
 
 @pytest.mark.parametrize("columns", [2, 64])
 def test_colours_are_looked_up_where_they_lie(columns: int) -> None:
-    """Of a sketch whose red says how far right, and whose green how far down, a pixel is."""
-    reader, px = SketchReader(32, 4), 32
+    """Of a draft whose red says how far right, and whose green how far down, a pixel is."""
+    reader, px = PixelReader(32, 4), 32
     across = (torch.arange(px) + 0.5) / px
     pixels = torch.stack([across.expand(px, px), across[:, None].expand(px, px), torch.zeros(px, px)])[None]
-    size = torch.tensor([0.5, 1 / columns]).view(1, 1, 1, 2)
-    middle = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2)  # row, column: far from the rim, where all reads as the rim
-    red, green, _ = reader._around(pixels, middle, size).view(-1, 3).unbind(1)
-    down, right = (torch.tensor(CLOSE) * float(size[..., i]) / 4 for i in (0, 1))  # in sides of a token
-    wide = torch.tensor(WIDE) / px
-    expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + wide, 0.6 + wide)]
+    high, wide = 0.5, 1 / columns  # of the patch, around a token in its middle
+    place = torch.tensor([[[0.4 - high / 8, 0.4 + high * 7 / 8, 0.6 - wide / 8, 0.6 + wide * 7 / 8]]])
+    red, green, _ = reader.colours(pixels, place, torch.tensor([[0, 0]])).view(-1, 3).unbind(1)
+    down, right = (torch.tensor(CLOSE) * side / 4 for side in (high, wide))  # in sides of a token
+    far = torch.tensor(WIDE) / px
+    expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + far, 0.6 + far)]
     assert torch.allclose(torch.stack([green, red], 1), torch.stack(expected), atol=1e-5)
 
 
@@ -139,7 +144,9 @@ def test_a_sketch_is_of_its_canvass_shape(model: Model) -> None:
         decoder.start("job", Grid(1, rows, columns, model.config.patch_px), "zeta", PROMPT, SAMPLING, 3)
         for rows, columns in ((1, 8), (8, 1))
     )
-    assert not torch.equal(wide.sketch, high.sketch)
+    assert wide.outline is not None
+    assert high.outline is not None
+    assert not torch.equal(wide.outline.sketch, high.outline.sketch)
 
 
 def test_one_pass_is_guided_by_the_sketch_too(model: Model) -> None:
@@ -208,8 +215,8 @@ def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(
     decoder = sketch_decoder(model, step)
     seen = watched(decoder, monkeypatch)
     with torch.inference_mode():
-        kept = draw_sketch(decoder, "job", Grid(1, 2, 3, model.config.patch_px), PROMPT, SAMPLING, 3)
-        ((canvases, drawn),) = seen
+        kept = draw_outline(decoder, "job", Grid(1, 2, 3, model.config.patch_px), PROMPT, SAMPLING, 3).sketch
+        canvases, drawn = seen[0]
         expected = likelihood_ratio(model, drawn, model.sketcher.told(torch.tensor([1.5])))
     assert len(drawn) == SKETCHES
     assert {canvas.sampling.cfg_scale for canvas in canvases} == {1.5}, "guided half as much as the patches, with 2"
@@ -224,10 +231,37 @@ def test_where_no_prompt_guides_there_is_one_sketch(
 ) -> None:
     decoder = sketch_decoder(model)
     seen = watched(decoder, monkeypatch)
-    kept = draw_sketch(decoder, "job", Grid(1, 2, 3, model.config.patch_px), prompt, Sampling(cfg_scale=scale), 3)
-    ((_, drawn),) = seen
-    assert torch.equal(drawn, kept[None])
+    grid = Grid(1, 2, 3, model.config.patch_px)
+    with torch.inference_mode():
+        kept = draw_outline(decoder, "job", grid, prompt, Sampling(cfg_scale=scale), 3)
+    assert torch.equal(seen[0][1], kept.sketch[None])
     assert len(decoder.pool) == 0
+
+
+@pytest.mark.parametrize("step", ["auto", "torch"])
+def test_a_draft_is_drawn_to_its_sketch_patch_by_patch(
+    model: Model, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Greedy and without guidance, each token is the likeliest of one pass over the whole draft, told the sketch's
+    pixels and the canvas's shape.
+    """
+    decoder, m = sketch_decoder(model, step), model.config.transformer.patch_tokens
+    seen = watched(decoder, monkeypatch)
+    with torch.inference_mode():
+        outline = draw_outline(
+            decoder, "job", Grid(1, 2, 3, model.config.patch_px), PROMPT, Sampling(temperature=0.0), 3
+        )
+        assert [len(drawn) for _, drawn in seen] == [1] * (1 + DRAFT_SIDE**2)
+        assert len(decoder.pool) == 0
+        sketches = Sketches(outline.sketch.view(1, m, m), torch.tensor([1.5]))
+        losses = CanvasLoss(model.sketcher, model.tokenizer, model.words, model.device)
+        logits, tokens = losses.logits(draft_batch(outline.draft[None], sketches, [None]), "zeta", [PROMPT])
+        unled = losses.logits(
+            replace(draft_batch(outline.draft[None], sketches, [None]), sketches=None), "zeta", [PROMPT]
+        )[0]
+    drawn = logits.gather(-1, tokens[..., None]).squeeze(-1)
+    assert (logits.max(-1).values - drawn).max() < 0.05, "but for near ties: the pool keeps 16 bits"
+    assert not torch.allclose(logits, unled, atol=0.1), "the sketch has its say"
 
 
 def test_a_prompt_is_read_once_for_the_sketch_and_the_patches(model: Model) -> None:

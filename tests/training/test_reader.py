@@ -1,4 +1,4 @@
-"""A new sketch reader learns what colours tell before the transformer learns with it."""
+"""A new reader of sketches and drafts learns what colours tell before the transformer learns with it."""
 
 import csv
 from dataclasses import replace
@@ -34,12 +34,12 @@ def test_the_colours_of_a_sketch_tell_which_tokens_are_there(tmp_path: Path) -> 
     tokenizer, transformer = shipped_tokenizer(), Transformer(TINY)
     source = TokenSource(tokenizer, TINY, CPU, 0, windows=(Window(1.0, 2, 2, 2, 2),), patches=16)
     settings = RunSettings(tmp_path, hours=1.0, max_steps=40)
-    nats = teach_pixels(transformer, tokenizer, source, settings, 0.0, 0)
+    nats = teach_pixels(transformer.sketch.draft, transformer, tokenizer, source.next, settings, 0.0, 0)
     assert nats < 6.2, "without a look at the colours it would be 6.3"
     assert all(p.grad is None for p in transformer.parameters())
     batch = source.next()
     assert batch.sketches is not None
-    view = transformer.read_sketch(batch.sketches.tokens.flatten(1), tokenizer.decode(batch.sketches.tokens))
+    view = transformer.read_sketch(batch.sketches.tokens.flatten(1), tokenizer.decode(batch.sketches.followed))
     told = transformer.sketched(view, batch.place, "zeta").detach()
     assert 0.5 * NORM < told.norm(dim=-1).mean() < 2 * NORM
     assert told.std(dim=(0, 1, 2)).mean() > 0.01, "another thing to each token"
@@ -53,7 +53,7 @@ def test_a_run_teaches_a_new_reader_within_its_time_and_leaves_a_taught_one_alon
     now = iter(range(10**6))
     run = RunSettings(tmp_path / "new", hours=100 / 3600, sample_every=10**6, clock=lambda: float(next(now)))
     trained = train_transformer(NANO, Tokenizer(NANO.tokenizer), sentence, words_file, run, recipe, CPU)
-    assert trained.sketch.of_pixels.weight.any()
+    assert trained.sketch.draft.out.weight.any()
     rows = list(csv.DictReader((run.folder / "log.csv").read_text().splitlines()))
     assert 80 < float(rows[-1]["seconds"]) < 105
     begun = trained.state_dict()
@@ -61,4 +61,4 @@ def test_a_run_teaches_a_new_reader_within_its_time_and_leaves_a_taught_one_alon
     untouched = train_transformer(
         NANO, Tokenizer(NANO.tokenizer), sentence, words_file, none, recipe, CPU, initial=begun
     )
-    assert torch.equal(untouched.sketch.of_pixels.weight, begun["sketch.of_pixels.weight"])
+    assert torch.equal(untouched.sketch.draft.out.weight, begun["sketch.draft.out.weight"])

@@ -19,7 +19,7 @@ from training.losses import CanvasLoss, displaced, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
 from training.recipe import TransformerRecipe
 from training.sketcher import train_sketcher
-from training.sources import TokenBatch, TokenSource, Window
+from training.sources import Sketches, TokenBatch, TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
 from training.transformer import train_transformer
 
@@ -164,16 +164,21 @@ def test_tokens_count_as_much_as_their_weights_say() -> None:
             assert torch.equal(loss(replace(batch, weights=weights), order, [None]), plain)
 
 
-def test_half_of_the_sketches_are_roughened_to_codes_nearby() -> None:
+def test_half_of_the_sketches_and_of_their_drafts_are_roughened_to_codes_nearby() -> None:
     torch.manual_seed(0)
     quantizer = Tokenizer(NANO.tokenizer).quantizer
-    tokens = torch.randint(1000, (400, 4, 4))
-    rough = roughened(tokens, quantizer, 1.5)
-    changed = (rough != tokens).flatten(1).any(1).float().mean()
-    assert 0.3 < changed < 0.5, "those with hardly any noise keep their tokens"
-    steps = (quantizer.to_codes(rough) - quantizer.to_codes(tokens)).abs() * (quantizer.levels - 1) / 2
-    assert 0 < steps.mean() < 0.5
-    assert torch.equal(roughened(tokens, quantizer, 0.0), tokens)
+    true = Sketches(torch.randint(1000, (400, 4, 4)), torch.ones(400), torch.randint(1000, (400, 8, 8)))
+    rough, same = roughened(true, quantizer, 1.5), roughened(true, quantizer, 0.0)
+    for before, after, untouched in (
+        (true.tokens, rough.tokens, same.tokens),
+        (true.drafts, rough.drafts, same.drafts),
+    ):
+        changed = (after != before).flatten(1).any(1).float().mean()
+        assert 0.3 < changed < 0.5, "those with hardly any noise keep their tokens"
+        steps = (quantizer.to_codes(after) - quantizer.to_codes(before)).abs() * (quantizer.levels - 1) / 2
+        assert 0 < steps.mean() < 0.5
+        assert torch.equal(untouched, before)
+    assert roughened(replace(true, drafts=None), quantizer, 1.5).drafts is None
 
 
 def test_psnr_of_a_known_error() -> None:

@@ -160,9 +160,14 @@ def test_cells_around_sun_and_moon_hold_all_of_them() -> None:
     size = (64, 128)
     before, after = (render(scenes, size, time=20.0) for scenes in (lit, other))
     changed = torch.nn.functional.max_pool2d((before != after).any(1).float()[:, None], 8)[:, 0] > 0
-    near = around_orb(lit, size, (0, 0, *size), 8, 1 / 8, 20.0)
+    near = around_orb(lit, size, (0, 0, *size), (8, 8), 1 / 8, 20.0)
     assert not (changed & ~near).any()
     assert changed.any((1, 2)).tolist() == [True, True, False]
     assert near.float().mean((1, 2)).tolist() == pytest.approx([0.2, 0.2, 0.0], abs=0.15)
     assert not near[2].any()
-    assert torch.equal(around_orb(lit, size, (16, 32, 64, 96), 8, 1 / 8, 20.0), near[:, 2:, 4:12])
+    assert torch.equal(around_orb(lit, size, (16, 32, 64, 96), (8, 8), 1 / 8, 20.0), near[:, 2:, 4:12])
+    oblong = around_orb(lit, size, (0, 0, *size), (8, 16), 1 / 8, 20.0)
+    assert oblong.shape == (3, 8, 8)
+    pairs = near.unflatten(2, (8, 2))
+    assert not (oblong & ~pairs.any(3)).any(), "cells twice as wide, by their middles"
+    assert not (~oblong & pairs.all(3)).any()

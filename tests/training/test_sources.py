@@ -150,6 +150,12 @@ def test_the_sketch_of_a_picture_is_all_of_it_in_the_tokens_of_one_patch(tokeniz
     assert batch.sketches is not None
     assert torch.equal(batch.sketches.tokens, torch.cat([tokenizer.encode(p[None]) for p in squeezed]))
     assert batch.sketches.aspects.tolist() == [2.0] * 8
+    twice = torch.nn.functional.interpolate(
+        torch.nn.functional.interpolate(pixels, (128, 128), mode="nearest"), (64, 64), mode="area"
+    )
+    assert batch.sketches.drafts is not None
+    assert torch.equal(batch.sketches.drafts, torch.cat([tokenizer.encode(p[None]) for p in twice]))
+    assert torch.equal(batch.sketches.followed, batch.sketches.drafts)
 
 
 @pytest.mark.usefixtures("timeless")
@@ -158,9 +164,9 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
     made = source(tokenizer, patches=4)
     squeezed = []
     squeeze = made._squeeze
-    monkeypatch.setattr(made, "_squeeze", lambda wholes: squeezed.append(squeeze(wholes)) or squeezed[-1])
+    monkeypatch.setattr(made, "_squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
     made.render(Window(1.0, 1, 2, 8, 16), seed=3)
-    [small] = squeezed
+    small, _ = squeezed
     whole = scenes.render(scenes.sample_scenes(2, 3, aspect=2.0), (256, 512))
     quarters = torch.nn.functional.adaptive_avg_pool2d(whole, 2)
     assert torch.allclose(torch.nn.functional.adaptive_avg_pool2d(small, 2), quarters, atol=1e-3)
@@ -183,6 +189,26 @@ def test_batches_of_sketches_are_whole_pictures_with_their_captions(
     assert set(earlier) <= set(known) | set(new)
 
 
+def test_batches_of_drafts_are_whole_pictures_that_follow_their_sketches(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "NEW_DRAFTS", 4)
+    made = source(tokenizer, windows=(Window(1.0, 2, 4, 2, 4),), patches=24)
+    batch = [made.drafts() for _ in range(3)][-1]
+    assert batch.tokens.shape == (6, 1, 8, 8)
+    assert (
+        batch.place.tolist()
+        == [[[0.0, 0.5, 0.0, 0.5], [0.0, 0.5, 0.5, 1.0], [0.5, 1.0, 0.0, 0.5], [0.5, 1.0, 0.5, 1.0]]] * 6
+    )
+    assert batch.aspects is not None
+    assert batch.aspects.tolist() == [2.0] * 6
+    assert batch.sketches is not None
+    assert batch.sketches.followed.shape == (6, 4, 4)
+    lit = [getattr(shown, "celestial", None) in ("sun", "moon", "crescent") for shown in batch.shows]
+    assert batch.weights is not None
+    assert (batch.weights > 1).flatten(1).any(1).tolist() == lit, "suns and moons count more"
+
+
 def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(tokenizer: Tokenizer) -> None:
     window = Window(1.0, 2, 2, 2, 2)
     made = source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4)
@@ -190,3 +216,8 @@ def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(t
     assert batches[-1].aspects is not None
     assert batches[-1].aspects.tolist() == [0.5] * 4
     assert all("lake" in (text or "") for batch in batches for text in batch.prompts(0))
+    draft = made.drafts()
+    assert draft.tokens.shape == (1, 1, 8, 8)
+    assert draft.aspects is not None
+    assert draft.aspects.tolist() == [0.5]
+    assert all("lake" in (text or "") for text in draft.prompts(0))
