@@ -19,8 +19,9 @@ from training.attributes import ATTRIBUTE_VALUES, Attributes, sample_attributes
 from training.captions import caption
 from training.device import autocast
 from training.loop import Trainer
+from training.outlines import Sketches
 from training.recipe import TransformerRecipe
-from training.sources import Sketches, TokenBatch
+from training.sources import TokenBatch
 
 
 def scan_patches(tokens: Tensor, rows: int, columns: int, transformer: Transformer, order: str) -> Tensor:

@@ -3,26 +3,21 @@
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.sketch import DRAFT_SIDE
 from model.tokenizer import Tokenizer
 from training.attributes import Attributes
 from training.captions import caption, moving, photographed, true_and_false
 from training.datasets import HELD_OUT_SEEDS, to_float
-from training.scenes import SceneBatch, around_orb, render, sample_scenes
+from training.outlines import Outliner, Sketches, draw_whole
+from training.scenes import around_orb, render, sample_scenes
 
 RENDERED_TOGETHER = 64  # scenes; more would only take memory
-NEW_SKETCHES = 32  # scenes drawn anew for each batch of sketches; fewer where canvases are not square
-NEW_DRAFTS = 8  # the same for drafts, of which a batch has fewer
-WHOLE_PX = 256  # shorter side of a canvas drawn whole for its sketch; half for those that are very wide
-SMALL_PX = 128  # the same for batches of sketches alone, where rendering would take longer than learning
 
 
 @dataclass(frozen=True)
@@ -79,22 +74,6 @@ class Motion:
 
     pan: int
     frame_s: float
-
-
-@dataclass(frozen=True)
-class Sketches:
-    """Of B canvases: tokens [B, m, m] of the whole squeezed into one patch, how many times as wide as high they are
-    [B], and, where they are wanted, tokens of their drafts [B, 2 m, 2 m].
-    """
-
-    tokens: Tensor
-    aspects: Tensor
-    drafts: Tensor | None = None
-
-    @property
-    def followed(self) -> Tensor:
-        """Tokens of what patches are told the pixels of: drafts, or by these, sketches."""
-        return self.tokens if self.drafts is None else self.drafts
 
 
 @dataclass(frozen=True)
@@ -172,15 +151,13 @@ class TokenSource:
         pictures: CaptionedCrops | None = None,
         pictures_share: float = 0.0,
     ) -> None:
-        self._tokenizer, self._config, self._device = tokenizer, config, device
+        self._config, self._device, self._outliner = config, device, Outliner(tokenizer, config, device)
         self._random = random.Random(seed)
         self._windows, self._patches = windows, patches
         self._reuse, self._lone = reuse, lone
         self._pictures = pictures
         self._pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
-        self._sketches: deque[tuple[Tensor, Tensor, Attributes | str | None]] = deque(maxlen=50_000)
-        self._drafts: deque[tuple[Tensor, Tensor, Tensor, Tensor, Attributes | str | None]] = deque(maxlen=10_000)
 
     def next(self) -> TokenBatch:
         """A batch of about `patches` patches, new, or of earlier pictures: lone patches or all."""
@@ -221,60 +198,6 @@ class TokenSource:
         place = torch.stack(places)[:, None]
         return TokenBatch(torch.stack(tokens), 1, 1, place, shows, sketches=of_each, weights=torch.stack(weights))
 
-    def sketches(self) -> TokenBatch:
-        """Whole pictures, each with its caption, at the price of one patch: sketches, `patches` of them, of as many new
-        pictures as a step has time for and of earlier ones.
-        """
-        rng, window = self._random, self._random.choices(self._windows, [w.share for w in self._windows])[0]
-        height, width = window.canvas_rows, window.canvas_columns
-        new = max(1, round(min(NEW_SKETCHES, self._patches) * min(height, width) / max(height, width)))
-        shows: Sequence[Attributes | str | None]
-        if rng.random() < self._pictures_share:
-            drawn, shows = self._sketches_of_pictures(new)
-        else:
-            scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
-            wholes = self._whole(scenes, height, width, rng.uniform(0, 60), SMALL_PX)
-            drawn, shows = self._sketch(wholes, [width / height] * new, drafts=False), scenes.attributes
-        self._sketches.extend(zip(drawn.tokens, drawn.aspects, shows, strict=True))
-        kept = list(self._sketches)
-        chosen = kept[len(kept) - new :] + rng.choices(kept, k=self._patches - new)
-        tokens, aspects, shows = zip(*chosen, strict=True)
-        return sketch_batch(Sketches(torch.stack(tokens), torch.stack(aspects)), shows)
-
-    def drafts(self) -> TokenBatch:
-        """Whole pictures, each with its sketch and caption, at the price of DRAFT_SIDE x DRAFT_SIDE patches: drafts, as
-        many as `patches` come to, some of them new.
-        """
-        rng, window = self._random, self._random.choices(self._windows, [w.share for w in self._windows])[0]
-        height, width = window.canvas_rows * self._config.patch_px, window.canvas_columns * self._config.patch_px
-        count = max(1, self._patches // DRAFT_SIDE**2)
-        new = max(1, round(min(NEW_DRAFTS, count) * min(height, width) / max(height, width)))
-        side = DRAFT_SIDE * self._config.transformer.patch_tokens
-        shows: Sequence[Attributes | str | None]
-        if rng.random() < self._pictures_share:
-            drawn, shows = self._sketches_of_pictures(new)
-            weights = torch.ones(new, side, side, device=self._device)
-        else:
-            scenes = sample_scenes(new, rng.randrange(HELD_OUT_SEEDS), aspect=width / height, device=self._device)
-            now, shows = rng.uniform(0, 60), scenes.attributes
-            drawn = self._sketch(self._whole(scenes, height, width, now), [width / height] * new)
-            cell, margin = (height // side, width // side), 1 / self._config.transformer.patch_tokens
-            weights = _orb_weights(around_orb(scenes, (height, width), (0, 0, height, width), cell, margin, now))
-        self._drafts.extend(zip(drawn.followed, weights, drawn.tokens, drawn.aspects, shows, strict=True))
-        kept = list(self._drafts)
-        chosen = kept[len(kept) - new :] + rng.choices(kept, k=count - new)
-        drafts, weights, tokens, aspects, shows = zip(*chosen, strict=True)
-        return draft_batch(
-            torch.stack(drafts), Sketches(torch.stack(tokens), torch.stack(aspects)), shows, torch.stack(weights)
-        )
-
-    def _sketches_of_pictures(self, count: int) -> tuple[Sketches, list[str | None]]:
-        """Of one's own pictures, with what they show."""
-        assert self._pictures is not None
-        px, rng = self._config.patch_px, self._random
-        crops = [self._pictures.random_crop(rng, px, px) for _ in range(count)]
-        return self._squeezed([crop[3] for crop in crops]), [_photographed(crop[2], rng) for crop in crops]
-
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""
         px, rng = self._config.patch_px, random.Random(seed)
@@ -296,14 +219,14 @@ class TokenSource:
             now = start_s + (0.0 if motion is None else frame * motion.frame_s)
             pixels = render(scenes, (height, width), box=box, time=now)
             if frame == 0:
-                whole = pixels if pixels.shape[2:] == (height, width) else self._whole(scenes, height, width, now)
-            frames.append(self._encode(pixels))
+                whole = pixels if pixels.shape[2:] == (height, width) else draw_whole(scenes, height, width, now)
+            frames.append(self._outliner.encode(pixels))
             of_sketch = 1 / self._config.transformer.patch_tokens  # as far as a cell of it tells of the sun
             token = (self._config.tokenizer.factor,) * 2
-            weights.append(_orb_weights(around_orb(scenes, (height, width), box, token, of_sketch, now)))
+            weights.append(orb_weights(around_orb(scenes, (height, width), box, token, of_sketch, now)))
             if motion is not None and motion.pan and frame:
                 weights[-1][..., -1 if motion.pan > 0 else 0] = RIM_WEIGHT
-        place = _places(
+        place = places(
             window,
             top / window.canvas_rows,
             (top + window.rows) / window.canvas_rows,
@@ -312,7 +235,7 @@ class TokenSource:
         )
         tokens = torch.stack(frames, 1)
         place = place.expand(len(tokens), -1, -1).to(self._device)
-        sketches = self._sketch(whole, [width / height] * len(tokens))
+        sketches = self._outliner.of_wholes(whole, [width / height] * len(tokens))
         return TokenBatch(
             tokens,
             window.rows,
@@ -331,78 +254,26 @@ class TokenSource:
         crops = [
             self._pictures.random_crop(rng, window.rows * px, window.columns * px) for _ in range(self._count(window))
         ]
-        tokens = self._encode(to_float(torch.stack([crop[0] for crop in crops]).to(self._device)))
-        place = torch.stack([_places(window, *crop[1]) for crop in crops]).to(self._device)
-        words = [_photographed(crop[2], rng) for crop in crops]
-        sketches = self._squeezed([crop[3] for crop in crops])
+        tokens = self._outliner.encode(to_float(torch.stack([crop[0] for crop in crops]).to(self._device)))
+        place = torch.stack([places(window, *crop[1]) for crop in crops]).to(self._device)
+        words = [as_photograph(crop[2], rng) for crop in crops]
+        sketches = self._outliner.of_pictures([crop[3] for crop in crops])
         return TokenBatch(tokens[:, None], window.rows, window.columns, place, words, sketches=sketches)
-
-    def _whole(self, scenes: SceneBatch, height: int, width: int, time_s: float, side_px: int = WHOLE_PX) -> Tensor:
-        """Canvases of this shape, drawn whole and small: so many pixels along the shorter side."""
-        scale = (side_px if width < 8 * height else side_px // 2) / min(height, width)
-        return render(scenes, (round(height * scale), round(width * scale)), time=time_s)
-
-    def _squeeze(self, wholes: Tensor, patches: int = 1) -> Tensor:
-        """Pictures [B, 3, H, W] as large as so many patches each way, each pixel the mean of what it covers."""
-        return F.adaptive_avg_pool2d(wholes, patches * self._config.patch_px)
-
-    def _sketch(self, wholes: Tensor, aspects: Sequence[float], drafts: bool = True) -> Sketches:
-        """The sketches of whole pictures [B, 3, H, W]."""
-        return Sketches(
-            self._encode(self._squeeze(wholes)),
-            torch.tensor(aspects, device=self._device),
-            self._encode(self._squeeze(wholes, DRAFT_SIDE)) if drafts else None,
-        )
-
-    def _squeezed(self, wholes: Sequence[Tensor]) -> Sketches:
-        """The sketches of one's own pictures, uint8 [3, H, W] of any sizes."""
-        squeezed = [self._squeeze(to_float(whole[None].to(self._device)), DRAFT_SIDE) for whole in wholes]
-        return self._sketch(torch.cat(squeezed), [whole.shape[2] / whole.shape[1] for whole in wholes])
 
     def _count(self, window: Window) -> int:
         return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
 
-    @torch.no_grad()
-    def _encode(self, pixels: Tensor) -> Tensor:
-        """One by one on a CPU, where a batch is slower than its parts."""
-        parts = pixels.split(16 if pixels.is_cuda else 1)
-        return torch.cat([self._tokenizer.encode(part) for part in parts])
 
-
-def sketch_batch(sketches: Sketches, shows: Sequence[Attributes | str | None]) -> TokenBatch:
-    """Sketches as pictures of one patch, which is all of them."""
-    whole = torch.tensor([0.0, 1.0, 0.0, 1.0], device=sketches.tokens.device).expand(len(shows), 1, -1)
-    return TokenBatch(sketches.tokens[:, None], 1, 1, whole, shows, aspects=sketches.aspects)
-
-
-def draft_batch(
-    drafts: Tensor, sketches: Sketches, shows: Sequence[Attributes | str | None], weights: Tensor | None = None
-) -> TokenBatch:
-    """Drafts [B, 2 m, 2 m] as pictures of DRAFT_SIDE x DRAFT_SIDE patches that follow their sketches."""
-    whole = Window(1.0, DRAFT_SIDE, DRAFT_SIDE, DRAFT_SIDE, DRAFT_SIDE)
-    place = _places(whole, 0.0, 1.0, 0.0, 1.0).to(drafts.device).expand(len(shows), -1, -1)
-    return TokenBatch(
-        drafts[:, None],
-        DRAFT_SIDE,
-        DRAFT_SIDE,
-        place,
-        shows,
-        sketches=replace(sketches, drafts=None),
-        aspects=sketches.aspects,
-        weights=None if weights is None else weights[:, None],
-    )
-
-
-def _orb_weights(near: Tensor) -> Tensor:
+def orb_weights(near: Tensor) -> Tensor:
     """Of tokens, by whether they are near the sun or moon."""
     return 1 + (ORB_WEIGHT - 1) * near.float()
 
 
-def _photographed(text: str | None, rng: random.Random) -> str | None:
+def as_photograph(text: str | None, rng: random.Random) -> str | None:
     return None if text is None else photographed(text, rng.randrange(2**31))
 
 
-def _places(window: Window, top: float, bottom: float, left: float, right: float) -> Tensor:
+def places(window: Window, top: float, bottom: float, left: float, right: float) -> Tensor:
     """[N, 4]: top, bottom, left, right of each patch by index, in a window with these borders on its canvas."""
     down, across = (bottom - top) / window.rows, (right - left) / window.columns
     of_frame = [

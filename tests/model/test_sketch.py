@@ -15,7 +15,8 @@ from model.sketch import CLOSE, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, S
 from model.sketching import SKETCHES, Sketcher, draw_outline, own_seed
 from model.transformer import Transformer
 from training.losses import CanvasLoss
-from training.sources import Sketches, draft_batch
+from training.outlines import Sketches
+from training.sketch_batches import draft_batch
 
 SAMPLING = Sampling(cfg_scale=2.0)
 PROMPT = "snowy mountains at sunset lake"

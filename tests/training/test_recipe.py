@@ -17,9 +17,10 @@ from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings, Trainer
 from training.losses import CanvasLoss, displaced, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
+from training.outlines import Sketches
 from training.recipe import TransformerRecipe
 from training.sketcher import train_sketcher
-from training.sources import Sketches, TokenBatch, TokenSource, Window
+from training.sources import TokenBatch, TokenSource, Window
 from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
 from training.transformer import train_transformer
 

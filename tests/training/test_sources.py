@@ -8,7 +8,8 @@ from torch import Tensor
 
 from model.config import PRESETS
 from model.tokenizer import Tokenizer
-from training import scenes, sources
+from training import outlines, scenes, sketch_batches, sources
+from training.sketch_batches import SketchSource
 from training.sources import Motion, TokenBatch, TokenSource, Window
 
 CPU = torch.device("cpu")
@@ -23,6 +24,10 @@ def tokenizer() -> Tokenizer:
 
 def source(tokenizer: Tokenizer, **changes: object) -> TokenSource:
     return TokenSource(tokenizer, NANO, CPU, 0, **changes)  # type: ignore[arg-type]
+
+
+def sketch_source(tokenizer: Tokenizer, **changes: object) -> SketchSource:
+    return SketchSource(tokenizer, NANO, CPU, 0, **changes)  # type: ignore[arg-type]
 
 
 def test_a_window_knows_its_place_on_a_larger_canvas(tokenizer: Tokenizer) -> None:
@@ -138,7 +143,8 @@ def test_lone_patches_come_from_many_pictures_each_with_its_own_place_and_words(
 @pytest.fixture
 def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clouds do not move, whatever the time of a scene."""
-    monkeypatch.setattr(sources, "render", lambda s, size, box=None, time=0.0: scenes.render(s, size, box=box))
+    for user in (sources, outlines):
+        monkeypatch.setattr(user, "render", lambda s, size, box=None, time=0.0: scenes.render(s, size, box=box))
 
 
 @pytest.mark.usefixtures("timeless")
@@ -163,8 +169,8 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
     """Colours of the canvas in its four quarters, whichever part of it the window shows."""
     made = source(tokenizer, patches=4)
     squeezed = []
-    squeeze = made._squeeze
-    monkeypatch.setattr(made, "_squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
+    squeeze = made._outliner.squeeze
+    monkeypatch.setattr(made._outliner, "squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
     made.render(Window(1.0, 1, 2, 8, 16), seed=3)
     small, _ = squeezed
     whole = scenes.render(scenes.sample_scenes(2, 3, aspect=2.0), (256, 512))
@@ -175,8 +181,8 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
 def test_batches_of_sketches_are_whole_pictures_with_their_captions(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "NEW_SKETCHES", 16)
-    made = source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=24)
+    monkeypatch.setattr(sketch_batches, "NEW_SKETCHES", 16)
+    made = sketch_source(tokenizer, windows=(Window(1.0, 2, 2, 2, 2),), patches=24)
     first, batch = made.sketches(), made.sketches()
     assert batch.aspects is not None
     assert batch.aspects.tolist() == [1.0] * 24
@@ -192,8 +198,8 @@ def test_batches_of_sketches_are_whole_pictures_with_their_captions(
 def test_batches_of_drafts_are_whole_pictures_that_follow_their_sketches(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "NEW_DRAFTS", 4)
-    made = source(tokenizer, windows=(Window(1.0, 2, 4, 2, 4),), patches=24)
+    monkeypatch.setattr(sketch_batches, "NEW_DRAFTS", 4)
+    made = sketch_source(tokenizer, windows=(Window(1.0, 2, 4, 2, 4),), patches=24)
     batch = [made.drafts() for _ in range(3)][-1]
     assert batch.tokens.shape == (6, 1, 8, 8)
     assert (
@@ -211,7 +217,7 @@ def test_batches_of_drafts_are_whole_pictures_that_follow_their_sketches(
 
 def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(tokenizer: Tokenizer) -> None:
     window = Window(1.0, 2, 2, 2, 2)
-    made = source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4)
+    made = sketch_source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4)
     batches = [made.sketches() for _ in range(3)]
     assert batches[-1].aspects is not None
     assert batches[-1].aspects.tolist() == [0.5] * 4
