@@ -24,7 +24,7 @@ from model.known import KnownPixels, known_tokens
 from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
-from model.sketch import WITHOUT_PROMPT
+from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline
 from model.sketching import SKETCHES, Sketcher, draw_outline
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
@@ -82,9 +82,8 @@ class PatchDecoder:
         self.reader = model.transformer if self._native is None else in_64_bits(model.transformer)
         self._sketches: PatchDecoder | None = None
         if self.config.sketch and model.sketcher is not None:
-            self._sketches = sketch_decoder(model, "torch" if self._native is None else "native", threads)
-            self._sketches.pixels = self.pixels
-            self._sketches.reader.text.sentence = self.reader.text.sentence  # they share it: prompts are read once
+            self._sketches = other = sketch_decoder(model, "torch" if self._native is None else "native", threads)
+            other.pixels, other.reader.text.sentence = self.pixels, self.reader.text.sentence  # prompts are read once
 
     @cached_property
     def pixels(self) -> Tokenizer | NativePixels:
@@ -117,8 +116,7 @@ class PatchDecoder:
         told = self.reader.read(model.words([prompt, None]).to(model.device), one_pass)
         pairs = [layer.text_memory(w) for layer, w in zip(self.reader.layers, told.words, strict=True)]
         keys, values = torch.stack([k for k, _ in pairs]).float(), torch.stack([v for _, v in pairs]).float()
-        # As many columns for every canvas: in PyTorch batches have one shape.
-        room = self.text_room - keys.shape[3]
+        room = self.text_room - keys.shape[3]  # as many for every canvas: in PyTorch batches have one shape
         keys, values, mask = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room)), F.pad(told.mask, (0, room))
         canvas = Canvas(
             key=key,
@@ -134,12 +132,16 @@ class PatchDecoder:
             known=known,
         )
         if self._sketches is not None and known is None:
-            guided = replace(sampling, cfg_scale=scale)
-            canvas.outline = draw_outline(self._sketches, key, grid, prompt, guided, seed)
-            pixels = self.pixels.decode(canvas.outline.draft[None])
-            canvas.sketch_view = self.reader.read_sketch(canvas.outline.sketch[None], pixels)
+            sampling = replace(sampling, cfg_scale=scale)
+            self.follow(canvas, draw_outline(self._sketches, key, grid, prompt, sampling, seed))
             canvas.one_pass = one_pass
         return canvas
+
+    @torch.inference_mode()
+    def follow(self, canvas: Canvas, outline: Outline) -> None:
+        """From now on its patches are told this sketch and draft."""
+        pixels = self.pixels.decode(outline.draft[None])
+        canvas.outline, canvas.sketch_view = outline, self.reader.read_sketch(outline.sketch[None], pixels)
 
     @torch.inference_mode()
     def decode(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[Tensor]:
@@ -219,7 +221,7 @@ class PatchDecoder:
         transformer, m = self.model.transformer, self.config.tokens_per_patch
         orders, device = context.orders, self.model.device
         noise = torch.stack([patch_noise(c.seed, *patch, m) for c, patch in slots]).to(device)
-        params = SamplingRows([canvas.sampling.at(patch.frame) for canvas, patch in slots], device)
+        params = SamplingRows([c.sampling.at(patch.frame) for c, patch in slots], device)
         targets = torch.stack([transformer.scans[o].target_angles for o in orders])[:, None]
         owns = torch.stack([transformer.scans[o].own_angles for o in orders])[:, None]
         # One buffer of keys and values: text, nearby patches, own tokens. One layout, whatever is filled.
@@ -331,10 +333,8 @@ def sketch_decoder(model: Model, step: str = "auto", threads: int = 1) -> PatchD
     """What draw_outline() draws with. Raises ValueError where there is no sketcher."""
     if model.sketcher is None:
         raise ValueError("these weights have no sketcher")
-    config = replace(model.config, transformer=model.sketcher.config)
-    return PatchDecoder(
-        replace(model, config=config, transformer=model.sketcher), SKETCHES, 2 * SKETCHES, step, threads
-    )
+    config, pages = replace(model.config, transformer=model.sketcher.config), 2 * max(SKETCHES, DRAFT_SIDE**2)
+    return PatchDecoder(replace(model, config=config, transformer=model.sketcher), SKETCHES, pages, step, threads)
 
 
 @dataclass(frozen=True)

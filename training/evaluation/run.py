@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.evaluation import films, frechet, given, panoramas, seams, speed, text, tokenizer
+from training.evaluation import films, frechet, given, panoramas, seams, speed, suns, text, tokenizer
 from training.evaluation.report import Chapter, report
 from training.evaluation.rows import Part, Row
 from training.evaluation.setting import Setting
@@ -26,6 +26,7 @@ PARTS = {
     "text": PartKind("Text: do pictures show what the words say?", text.measure),
     "picture": PartKind("Picture: do generated scenes look like rendered ones?", frechet.measure),
     "seams": PartKind("Seams: can one see where patches meet?", seams.measure),
+    "suns": PartKind("Suns: are they drawn where the sketch has them, and round?", suns.measure),
     "range": PartKind("Long range: is a panorama one picture?", panoramas.measure),
     "given": PartKind("Given pixels: does what is drawn go on from them?", given.measure),
     "films": PartKind("Films: do they hold still, and move as they are told?", films.measure),

@@ -1,0 +1,136 @@
+"""Do patches draw the sun and the moon that their sketch and draft show? What nobody overlooks in a picture.
+
+Held-out scenes with a sun or a full moon are drawn again to a caption and their true sketch and draft. How much have
+the drawn disc and the true one in common? Beside it what is left of the disc in the draft, and through the tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from canvas.grid import Grid
+from canvas.order import ORDERS
+from model.generate import Model
+from model.sketch import Outline
+from training.attributes import Attributes
+from training.captions import caption
+from training.datasets import HELD_OUT_SEEDS, to_uint8
+from training.evaluation.figures import sheet
+from training.evaluation.metrics import bootstrap_interval
+from training.evaluation.pictures import SERVED, decoder_for, draw_together
+from training.evaluation.rows import Figure, Part, Row
+from training.evaluation.setting import Setting
+from training.outlines import Outliner
+from training.scenes import render, sample_scenes
+
+SIDE_PX = 256
+RENDERED_TOGETHER = 8
+SHOWN = 8
+SEED = HELD_OUT_SEEDS + 777_000
+# In radii of a disc: where its own colour is read, where that around it is, and how far away a pixel still is its.
+INNER, AROUND, REACH = 0.7, (1.25, 1.8), 1.8
+CONTRAST = 0.25  # between the two colours, from which a disc stands out
+WHOLE = (0.8, 1.2)  # area of a disc that nothing hides, over that of its circle
+
+
+@dataclass(frozen=True)
+class LitScene:
+    """A scene with a disc: pixels [3, 256, 256] in [-1, 1], which of them are the disc's, and where that is in px."""
+
+    pixels: Tensor
+    shows: Attributes
+    disc: Tensor  # [256, 256] bool
+    row: float
+    column: float
+    radius: float
+
+
+def find_disc(pixels: Tensor, scene: Tensor, row: float, column: float, radius: float) -> Tensor | None:
+    """Which pixels [3, H, W] look more like the scene's disc than like what surrounds it, near the disc.
+
+    None where the disc does not stand out of the scene.
+    """
+    rows, columns = (torch.arange(n, device=pixels.device) + 0.5 for n in pixels.shape[1:])
+    away = ((rows[:, None] - row) ** 2 + (columns - column) ** 2).sqrt() / radius
+    inner, around = away < INNER, (away > AROUND[0]) & (away < AROUND[1])
+    own, other = (scene[:, part].median(1).values[:, None, None] for part in (inner, around))
+    if (own - other).norm() < CONTRAST:
+        return None
+    return ((pixels - own).norm(dim=0) < (pixels - other).norm(dim=0)) & (away < REACH)
+
+
+def lit_scenes(count: int, device: torch.device) -> list[LitScene]:
+    """Scenes never trained on with a whole disc that stands out."""
+    found: list[LitScene] = []
+    start = 0
+    while len(found) < count:
+        scenes = sample_scenes(RENDERED_TOGETHER, SEED + start, device=device)
+        start += 1
+        n = {name: scenes.numbers[name].tolist() for name in ("orb_x", "orb_y", "orb_radius", "crescent")}
+        for i, pixels in enumerate(render(scenes, (SIDE_PX, SIDE_PX))):
+            row, column, radius = (n[name][i] * SIDE_PX for name in ("orb_y", "orb_x", "orb_radius"))
+            if radius <= 0 or n["crescent"][i] > 0:
+                continue
+            disc = find_disc(pixels, pixels, row, column, radius)
+            if disc is not None and WHOLE[0] < float(disc.sum()) / (torch.pi * radius**2) < WHOLE[1]:
+                found.append(LitScene(pixels, scenes.attributes[i], disc, row, column, radius))
+    return found[:count]
+
+
+def overlaps(pictures: Tensor, scenes: Sequence[LitScene]) -> list[float]:
+    """Intersection over union of each picture's disc and its scene's. pictures [N, 3, 256, 256] in [-1, 1]."""
+    shares = []
+    for picture, s in zip(pictures, scenes, strict=True):
+        drawn = find_disc(picture, s.pixels, s.row, s.column, s.radius)
+        assert drawn is not None  # it stands out of the scene, whatever the picture
+        shares.append(float((drawn & s.disc).sum()) / float((drawn | s.disc).sum()))
+    return shares
+
+
+def draw_again(model: Model, outliner: Outliner, scenes: Sequence[LitScene], slots: int) -> Tensor:
+    """The scenes as the model draws them to their true outlines, [N, 3, 256, 256] in [-1, 1]."""
+    grid, order = Grid.from_pixels(SIDE_PX, SIDE_PX, model.config.patch_px), ORDERS[model.config.transformer.orders[0]]
+    unled = replace(model, sketcher=None)  # outlines are given
+    parts = []
+    for start in range(0, len(scenes), slots):
+        group = scenes[start : start + slots]
+        decoder = decoder_for(unled, grid, order, len(group), slots)
+        canvases = []
+        for i, scene in enumerate(group, start):
+            canvas = decoder.start(str(i), grid, order.name, caption(scene.shows, SEED + i), SERVED, i)
+            true = outliner.of_wholes(scene.pixels[None], [1.0])
+            assert true.drafts is not None
+            decoder.follow(canvas, Outline(true.tokens.flatten(), true.drafts[0]))
+            canvases.append(canvas)
+        parts.append(draw_together(decoder, canvases))
+    return torch.cat(parts)
+
+
+def measure(setting: Setting) -> Part:
+    """The overlap of drawn discs with the true ones, beside what draft and tokenizer keep of these."""
+    model = setting.model
+    if model.sketcher is None:
+        return Part()
+    scenes = lit_scenes(setting.counts.share(5, 2), setting.device)
+    outliner, decode = Outliner(model.tokenizer, model.config, setting.device), model.tokenizer.decode
+    with torch.inference_mode():
+        through = [decode(outliner.encode(scene.pixels[None])) for scene in scenes]
+        drafts = [decode(outliner.of_wholes(scene.pixels[None], [1.0]).followed) for scene in scenes]
+        shown = [F.interpolate(draft, (SIDE_PX, SIDE_PX), mode="bicubic") for draft in drafts]
+        drawn = draw_again(model, outliner, scenes, setting.slots)
+    rows = []
+    for name, label, pictures in (
+        ("suns_drawn", "suns and moons drawn to their true draft: overlap with the true disc", drawn),
+        ("suns_draft", "the same of the draft itself", torch.cat(shown)),
+        ("suns_tokenizer", "the same through the tokenizer alone", torch.cat(through)),
+    ):
+        shares = overlaps(pictures, scenes)
+        interval = bootstrap_interval(torch.tensor(shares))
+        rows.append(Row(name, label, fmean(shares), "of the union", "higher", None, len(scenes), interval))
+    pairs = torch.cat([torch.stack([s.pixels for s in scenes[:SHOWN]]), drawn[:SHOWN]])
+    text = "scenes above, below what is drawn to their true sketches and drafts"
+    return Part(rows, [Figure(text, sheet(to_uint8(pairs).cpu(), SHOWN))])
