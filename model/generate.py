@@ -24,7 +24,7 @@ from model.known import KnownPixels, known_tokens
 from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
-from model.sketch import DRAFT_SIDE, Outline
+from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline
 from model.sketching import SKETCHES, Sketcher, draw_outline
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
@@ -304,7 +304,8 @@ class PatchDecoder:
         place = torch.tensor([canvas.place(patch)], dtype=reader.begin.dtype, device=self.model.device)
         beside = canvas.beside
         if canvas.sketch_view is not None and patch.frame == 0:  # a film's is of its first frame
-            beside = torch.cat(reader.sketched(canvas.sketch_view, place[:, None], order, canvas.one_pass))[:, 0]
+            told = reader.sketched(canvas.sketch_view, place[:, None], order, canvas.one_pass)[:, 0]
+            beside = torch.cat([told, WITHOUT_PROMPT * told])
         return reader.conditions(order, place, canvas.prompt, beside).float()
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":

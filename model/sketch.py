@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DRAFT_SIDE = 2  # patches, each way
-# How much the pass without a prompt is told: guidance draws away from pictures that know less. Of what the sketch's
-# tokens mean: told nothing, pictures are too loud; told half, patches show their borders; told all, suns get lost.
-CELLS_WITHOUT_PROMPT = 0.7
-PIXELS_WITHOUT_PROMPT = 0.35  # of what pixels show
+# How much of a sketch the pass without a prompt is told: guidance draws away from pictures that know less of it. Told
+# nothing, pictures are too loud; told half, patches show their borders; told all, suns and moons get lost.
+WITHOUT_PROMPT = 0.7
 GAIN = 4.0  # how much faster it is learned than weights that were trained for long before it came
 # Where a token looks at the pixels, each way from its middle: closely, in its own sides, as it has to fit what is
 # beside it, and widely, in pixels of what it looks at, which on a large canvas are larger than it.
@@ -102,11 +101,11 @@ class SketchReader(nn.Module):
             x = x + F.gelu(conv(x))
         return SketchView(x + self.whole(x.mean((2, 3)))[:, :, None, None], pixels.to(x.dtype))
 
-    def told(self, view: SketchView, place: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """What each token is told of its surroundings beside a prompt, and beside none.
+    def told(self, view: SketchView, place: Tensor, steps: Tensor) -> Tensor:
+        """What each token is told of its surroundings.
 
         place [B, N, 4] of patches on the canvas: nothing is told where it is unknown (NaN).  steps [M, 2]: row and
-        column of each token in its patch.  Returns twice [B, N, M, D].
+        column of each token in its patch.  Returns [B, N, M, D].
         """
         known = ~place.isnan().any(-1)[..., None, None]
         place = place.nan_to_num(0.5)
@@ -115,9 +114,8 @@ class SketchReader(nn.Module):
         turn = where * self.side * 2 * math.pi
         covered = size.clamp_min(2**-10).log2().expand_as(where) / 4
         x = x + self.within(torch.cat([turn.sin(), turn.cos(), covered], -1))
-        cells = torch.where(known, GAIN * self.out(F.gelu(self.up(x))), 0.0)
-        pixels = torch.where(known, self.draft(view.pixels, place, steps), 0.0)
-        return cells + pixels, CELLS_WITHOUT_PROMPT * cells + PIXELS_WITHOUT_PROMPT * pixels
+        told = GAIN * self.out(F.gelu(self.up(x))) + self.draft(view.pixels, place, steps)
+        return torch.where(known, told, 0.0)
 
 
 def lie(place: Tensor, steps: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from canvas.plan import compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
 from model.sampling import Sampling
-from model.sketch import DRAFT_SIDE, PIXELS_WITHOUT_PROMPT, Outline, PixelReader
+from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline, PixelReader
 from model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _draw_draft(decoder: "PatchDecoder", canvas: Canvas, sketch: Tensor) -> Tens
     for patch in order.sequence(grid):
         place = torch.tensor([[draft.place(patch)]], dtype=sketcher.begin.dtype, device=sketch.device)
         shown = sketcher.follow(pixels.to(place.dtype), place, order.name)[:, 0]
-        draft.beside = canvas.beside + torch.cat([shown, PIXELS_WITHOUT_PROMPT * shown])
+        draft.beside = canvas.beside + torch.cat([shown, WITHOUT_PROMPT * shown])
         decoder.decode([(draft, patch)])
     for patch in grid:
         decoder.remove(draft, patch)

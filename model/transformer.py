@@ -250,14 +250,13 @@ class Transformer(nn.Module):
         """
         return self.sketch(self.embed_tokens(tokens), pixels)
 
-    def sketched(self, view: SketchView, place: Tensor, order: str, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """What read_sketch() tells patches at place [B, N, 4] beside a prompt, and beside none: [B, N, M, D] in scan
-        order.
+    def sketched(self, view: SketchView, place: Tensor, order: str, scale: float = 1.0) -> Tensor:
+        """What read_sketch() tells patches at place [B, N, 4]: [B, N, M, D] in scan order.
 
         scale: as read() has it.
         """
-        told, untold = self.sketch.told(view, place, self.scans[order].steps)
-        return self.guidance.sketched(told, scale) if scale > 1 else told, untold
+        told = self.sketch.told(view, place, self.scans[order].steps)
+        return self.guidance.sketched(told, scale) if scale > 1 else told
 
     def logits(self, x: Tensor, head: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., V]. head: head_table(), where a caller keeps it."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.generate import Model
 from model.sampling import Sampling, guide
+from model.sketch import WITHOUT_PROMPT
 from model.transformer import Transformer
 from training.datasets import HELD_OUT_SEEDS
 from training.loop import RunSettings, Trainer
@@ -28,7 +29,7 @@ def apart(losses: CanvasLoss, batch: TokenBatch, order: str, prompts: Sequence[s
     """How far one pass is from what guidance in two draws from: Kullback-Leibler divergence, in nats a token."""
     with torch.no_grad():
         told = losses.logits(batch, order, prompts)[0]
-        untold = losses.logits(batch, order, [None] * len(prompts), prompted=False)[0]
+        untold = losses.logits(batch, order, [None] * len(prompts), sketched=WITHOUT_PROMPT)[0]
         guided = guide(told, untold, told.new_tensor(scale)).log_softmax(-1)
     drawn = losses.logits(batch, order, prompts, scale=scale)[0].log_softmax(-1)
     return F.kl_div(drawn, guided, log_target=True, reduction="none").sum(-1).mean()

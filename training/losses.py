@@ -172,13 +172,13 @@ class CanvasLoss:
         context_dropout: float = 0.0,
         text_noise: float = 0.0,
         scale: float = 1.0,
-        prompted: bool = True,
+        sketched: float = 1.0,
         seen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """[B, N, M, V] float32, of the tokens in scan order, and these [B, N, M].
 
-        scale: of guidance in one pass.  prompted: whether the sketch is told as it is beside a prompt.  seen: what is
-        seen of earlier tokens, where that is not the batch's own.
+        scale: of guidance in one pass.  sketched: how much of the sketch patches are told.  seen: what is seen of
+        earlier tokens, where that is not the batch's own.
         """
         tokens = scan_patches(batch.tokens, batch.rows, batch.columns, self.transformer, order)
         index, corners = self.table(batch_grid(batch), order)
@@ -187,12 +187,12 @@ class CanvasLoss:
             index = index.masked_fill(alone, -1)
         ids = self.words(prompts).to(self.device)
         with autocast(self.device):
-            beside = self._beside(batch, order, corners, scale, prompted)
+            beside = self._beside(batch, order, corners, scale, sketched)
             seen = tokens if seen is None else scan_patches(seen, batch.rows, batch.columns, self.transformer, order)
             logits = self.transformer(seen, ids, order, index, corners, batch.place, text_noise, scale, beside)
         return logits.float(), tokens
 
-    def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float, prompted: bool) -> Tensor | None:
+    def _beside(self, batch: TokenBatch, order: str, corners: Tensor, scale: float, sketched: float) -> Tensor | None:
         """What patches are told of their canvas's sketch, or sketches of their canvas. [B, N, M, D]."""
         reader = self.transformer
         if batch.sketches is not None:
@@ -200,12 +200,12 @@ class CanvasLoss:
                 pixels = self.tokenizer.decode(batch.sketches.followed)
         if isinstance(reader, Sketcher) and batch.aspects is not None:
             told = reader.told(batch.aspects)[:, None]
-            return told if batch.sketches is None else told + reader.follow(pixels, batch.place, order)
+            return told if batch.sketches is None else told + sketched * reader.follow(pixels, batch.place, order)
         if batch.sketches is None or not reader.config.sketch:
             return None
         view = reader.read_sketch(batch.sketches.tokens.flatten(1), pixels)
         of_first_frame = (corners[:, 0] == 0)[:, None, None]
-        return reader.sketched(view, batch.place, order, scale)[0 if prompted else 1] * of_first_frame
+        return sketched * reader.sketched(view, batch.place, order, scale) * of_first_frame
 
     def contrast(
         self, batch: TokenBatch, order: str, seed: int, wide: float, text_noise: float

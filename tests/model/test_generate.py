@@ -49,7 +49,7 @@ def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: 
     index, corners = nearby_table(grid, order, decoder.extent.within(grid), torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
     view = model.transformer.read_sketch(canvas.outline.sketch[None], sketch_pixels(decoder, canvas)[None])
-    told = model.transformer.sketched(view, place, order)[0] * (corners[:, 0] == 0)[:, None, None]
+    told = model.transformer.sketched(view, place, order) * (corners[:, 0] == 0)[:, None, None]
     logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place, beside=told)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)
     # the pool keeps 16 bits, so a near tie may fall the other way

@@ -40,7 +40,7 @@ def test_the_colours_of_a_sketch_tell_which_tokens_are_there(tmp_path: Path) -> 
     batch = source.next()
     assert batch.sketches is not None
     view = transformer.read_sketch(batch.sketches.tokens.flatten(1), tokenizer.decode(batch.sketches.followed))
-    told = transformer.sketched(view, batch.place, "zeta")[0].detach()
+    told = transformer.sketched(view, batch.place, "zeta").detach()
     assert 0.5 * NORM < told.norm(dim=-1).mean() < 2 * NORM
     assert told.std(dim=(0, 1, 2)).mean() > 0.01, "another thing to each token"
 
