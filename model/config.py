@@ -53,6 +53,7 @@ class TransformerConfig:
     distilled_scale: float = field(default=1.0, metadata={"optional": True})
     # Whether canvases begin with a sketch of the whole (model/sketch.py). Older config.json files do not have it.
     sketch: bool = field(default=False, metadata={"optional": True})
+    draft: bool = field(default=False, metadata={"optional": True})  # whether a draft follows the sketch
 
     @property
     def tokens_per_patch(self) -> int:
@@ -104,11 +105,11 @@ def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
 
 
 PRESETS = {
-    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True)),
+    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True)),  # as it is shipped: no drafts yet
     "small": ModelConfig(
         name="small",
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
-        transformer=TransformerConfig(width=384, depth=10, heads=8, sketch=True),
+        transformer=TransformerConfig(width=384, depth=10, heads=8, sketch=True, draft=True),
     ),
     # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens at f16, some 16,000 codes,
     # width 1280, 0.8 B parameters. A layer here has 14 width^2 weights where theirs has 20, hence 30 layers, not 24.
@@ -126,6 +127,7 @@ PRESETS = {
             text_tokens=77,
             text_depth=4,
             sketch=True,
+            draft=True,
         ),
     ),
     # For tests: runs in milliseconds.
@@ -145,6 +147,7 @@ PRESETS = {
             text_tokens=8,
             text_depth=1,
             sketch=True,
+            draft=True,
         ),
     ),
 }

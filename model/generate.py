@@ -140,8 +140,8 @@ class PatchDecoder:
     @torch.inference_mode()
     def follow(self, canvas: Canvas, outline: Outline) -> None:
         """From now on its patches are told this sketch and draft."""
-        pixels = self.pixels.decode(outline.draft[None])
-        canvas.outline, canvas.sketch_view = outline, self.reader.read_sketch(outline.sketch[None], pixels)
+        pixels = self.pixels.decode(outline.shown[None])
+        canvas.outline, canvas.sketch_view = outline, self.reader.read_sketch(outline.sketch.view(1, -1), pixels)
 
     @torch.inference_mode()
     def decode(self, batch: Sequence[tuple[Canvas, Patch]]) -> list[Tensor]:

@@ -34,10 +34,10 @@ def first_pixels(decoder: PatchDecoder, canvas: Canvas, patch: Patch) -> Tensor:
 
 @torch.inference_mode()
 def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
-    """The whole canvas as its draft has it, squeezed to a square, [3, 2 px, 2 px] in [-1, 1]; None without a draft."""
+    """The whole canvas as its draft, or else its sketch, has it, squeezed to a square, [3, h, h] in [-1, 1]."""
     if canvas.outline is None:
         return None
-    return decoder.pixels.decode(canvas.outline.draft[None])[0]
+    return decoder.pixels.decode(canvas.outline.shown[None])[0]
 
 
 @torch.inference_mode()

@@ -2,11 +2,12 @@
 
 Patches look no further than their neighbours, so none of them can know whether the one sun that was asked for has risen
 already, nor how high the horizon was forty patches ago. The sketch tells them: the canvas in as many tokens as one
-patch has. A sun is one or two tokens there, too few to be round, so the sketch is followed by a draft of twice its
-sides. Both are drawn from the prompt by weights of their own (sketching.py); they take no page of the pool, because
-patches are told of them as they are of their place on the canvas. They are squeezed to squares, so they cost the same
-whatever the canvas. Patches are told what the sketch's tokens mean where they lie, and what the draft's pixels show
-around them: to draw what pixels show, and sharper, is easier than to learn anew where within a token a sun stands.
+patch has. A sun is one or two tokens there, too few to be round, so of models that have learned to, the sketch is
+followed by a draft of twice its sides. Both are drawn from the prompt by weights of their own (sketching.py); they take
+no page of the pool, because patches are told of them as they are of their place on the canvas. They are squeezed to
+squares, so they cost the same whatever the canvas. Patches are told what the sketch's tokens mean where they lie, and
+what the draft's pixels, or else the sketch's, show around them: to draw what pixels show, and sharper, is easier than
+to learn anew where within a token a sun stands.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
@@ -24,16 +25,22 @@ WITHOUT_PROMPT = 0.7
 GAIN = 4.0  # how much faster it is learned than weights that were trained for long before it came
 # Where a token looks at the pixels, each way from its middle: closely, in its own sides, as it has to fit what is
 # beside it, and widely, in pixels of what it looks at, which on a large canvas are larger than it.
-CLOSE = tuple(i / 4 - 0.875 for i in range(8))
+CLOSE = tuple(i / 2 - 1.25 for i in range(6))
+CLOSER = tuple(i / 4 - 0.875 for i in range(8))  # the same at drafts, and of drafts at their sketches
 WIDE = tuple(2.0 * i - 4 for i in range(5))
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What a canvas begins with: tokens of its sketch [M], row by row, and of its draft [2 m, 2 m]."""
+    """What a canvas begins with: tokens of its sketch [m, m], and of its draft [2 m, 2 m], where there is one."""
 
     sketch: Tensor
-    draft: Tensor
+    draft: Tensor | None = None
+
+    @property
+    def shown(self) -> Tensor:
+        """The tokens whose pixels patches are told."""
+        return self.sketch if self.draft is None else self.draft
 
 
 @dataclass(frozen=True)
@@ -41,20 +48,20 @@ class SketchView:
     """The sketches and drafts of B canvases, as their patches look at them."""
 
     cells: Tensor  # [B, D, m, m]: each token of the sketch in the light of all others
-    pixels: Tensor  # [B, 3, 2 px, 2 px] of the draft, in [-1, 1]
+    pixels: Tensor  # [B, 3, 2 px, 2 px] of the draft, or [B, 3, px, px] of the sketch, in [-1, 1]
 
 
 class PixelReader(nn.Module):
     """What the pixels of a small picture of the whole canvas tell its tokens. Begins by telling nothing."""
 
-    def __init__(self, width: int, side: int) -> None:
+    def __init__(self, width: int, side: int, close: tuple[float, ...]) -> None:
         super().__init__()
-        self.side = side
-        self.seen = nn.Linear(3 * (len(CLOSE) ** 2 + len(WIDE) ** 2), 2 * width)
-        self.out = nn.Linear(2 * width, width, bias=False)
-        nn.init.zeros_(self.out.weight)
+        self.side, self.close = side, close
+        self.seen = nn.Linear(3 * (len(close) ** 2 + len(WIDE) ** 2), 2 * width)
+        self.of_pixels = nn.Linear(2 * width, width, bias=False)
+        nn.init.zeros_(self.of_pixels.weight)
 
-    def forward(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
+    def told_pixels(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
         """pixels [B, 3, h, w] in [-1, 1], place [B, N, 4] of patches on the canvas, steps [M, 2]: row and column of
         each token in its patch. Returns [B, N, M, D].
         """
@@ -65,7 +72,7 @@ class PixelReader(nn.Module):
         where, size = lie(place, steps, self.side)
         close, wide = (
             torch.cartesian_prod(offsets, offsets)
-            for offsets in (where.new_tensor(CLOSE), where.new_tensor(WIDE) / pixels.shape[-1])
+            for offsets in (where.new_tensor(self.close), where.new_tensor(WIDE) / pixels.shape[-1])
         )
         offsets = torch.cat([close * (size / self.side)[..., None, :], wide.expand(*size.shape[:2], 1, -1, -1)], 3)
         points = where[..., None, :] + offsets  # [B, N, M, K, 2]
@@ -73,15 +80,14 @@ class PixelReader(nn.Module):
 
     def tell(self, colours: Tensor) -> Tensor:
         """What tokens are told of the colours around them, [..., 3 K] -> [..., D]."""
-        return GAIN * self.out(F.gelu(self.seen(colours)))
+        return GAIN * self.of_pixels(F.gelu(self.seen(colours)))
 
 
-class SketchReader(nn.Module):
+class SketchReader(PixelReader):
     """What a sketch and its draft tell the tokens of their canvas. Begins by telling nothing."""
 
-    def __init__(self, width: int, side: int) -> None:
-        super().__init__()
-        self.side = side
+    def __init__(self, width: int, side: int, close: tuple[float, ...] = CLOSE) -> None:
+        super().__init__(width, side, close)
         self.norm = nn.LayerNorm(width, bias=False)
         self.places = nn.Parameter(torch.randn(side, side, width) * 0.02)
         self.around = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
@@ -89,12 +95,11 @@ class SketchReader(nn.Module):
         self.within = nn.Linear(6, width)  # where in its cell a token is, and how much of it is the token's
         self.up = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
-        self.draft = PixelReader(width, side)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, vectors: Tensor, pixels: Tensor) -> SketchView:
-        """Vectors of a sketch's tokens, row by row [B, M, D], and its draft's pixels [B, 3, 2 px, 2 px] in [-1, 1]."""
+        """Vectors of a sketch's tokens, row by row [B, M, D], and pixels as SketchView has them."""
         x = self.norm(vectors).unflatten(1, (self.side, self.side)) + self.places
         x = x.permute(0, 3, 1, 2)
         for conv in self.around:
@@ -114,7 +119,7 @@ class SketchReader(nn.Module):
         turn = where * self.side * 2 * math.pi
         covered = size.clamp_min(2**-10).log2().expand_as(where) / 4
         x = x + self.within(torch.cat([turn.sin(), turn.cos(), covered], -1))
-        told = GAIN * self.out(F.gelu(self.up(x))) + self.draft(view.pixels, place, steps)
+        told = GAIN * self.out(F.gelu(self.up(x))) + self.told_pixels(view.pixels, place, steps)
         return torch.where(known, told, 0.0)
 
 

@@ -13,7 +13,7 @@ from canvas.plan import compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
 from model.sampling import Sampling
-from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline, PixelReader
+from model.sketch import CLOSER, DRAFT_SIDE, WITHOUT_PROMPT, Outline, PixelReader
 from model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Sketcher(Transformer):
         self.aspect = nn.Linear(2, shape.width)
         nn.init.zeros_(self.aspect.weight)
         nn.init.zeros_(self.aspect.bias)
-        self.draft = PixelReader(shape.width, shape.patch_tokens)
+        if shape.draft:
+            self.draft = PixelReader(shape.width, shape.patch_tokens, CLOSER)
 
     def told(self, aspect: Tensor) -> Tensor:
         """What sketches and drafts are told of canvases so many times as wide as high [R]: [R, M, D]."""
@@ -49,13 +50,13 @@ class Sketcher(Transformer):
         """What sketches, pixels [B, 3, px, px] in [-1, 1], tell the patches of their drafts at place [B, N, 4]:
         [B, N, M, D] in scan order.
         """
-        return self.draft(pixels, place, self.scans[order].steps)
+        return self.draft.told_pixels(pixels, place, self.scans[order].steps)
 
 
 def draw_outline(
     decoder: "PatchDecoder", key: str, grid: Grid, prompt: str | None, sampling: Sampling, seed: int
 ) -> Outline:
-    """The sketch of a canvas, and the draft that follows it.
+    """The sketch of a canvas, and the draft that follows it, of sketchers that have learned to.
 
     Of several sketches it is the one that says most of the prompt, by log p(sketch | prompt) / p(sketch).
     decoder: of a sketcher, with SKETCHES slots and room in its pool for as many.  key, grid, sampling, seed: of the
@@ -86,8 +87,10 @@ def draw_outline(
     drawn = decoder.decode([(sketch, patch) for sketch in sketches])
     for sketch in sketches:
         decoder.remove(sketch, patch)
-    sketch = drawn[int(said.argmax())]
-    return Outline(sketch, _draw_draft(decoder, replace(first, seed=own_seed(seed, SKETCHES)), sketch))
+    outline = Outline(drawn[int(said.argmax())].view(decoder.config.patch_tokens, -1))
+    if not decoder.config.draft:
+        return outline
+    return replace(outline, draft=_draw_draft(decoder, replace(first, seed=own_seed(seed, SKETCHES)), outline.sketch))
 
 
 def _draw_draft(decoder: "PatchDecoder", canvas: Canvas, sketch: Tensor) -> Tensor:
@@ -95,7 +98,7 @@ def _draw_draft(decoder: "PatchDecoder", canvas: Canvas, sketch: Tensor) -> Tens
     sketcher, order, side = decoder.reader, canvas.order, decoder.config.patch_tokens
     assert isinstance(sketcher, Sketcher)
     grid = Grid(1, DRAFT_SIDE, DRAFT_SIDE, canvas.grid.patch_px)
-    pixels = decoder.pixels.decode(sketch.view(1, side, side))
+    pixels = decoder.pixels.decode(sketch[None])
     tokens = torch.zeros(1, DRAFT_SIDE * side, DRAFT_SIDE * side, dtype=torch.long, device=sketch.device)
     draft = replace(canvas, plan=compile_plan(grid, order, decoder.extent), tokens=tokens, done=set())
     for patch in order.sequence(grid):

@@ -22,7 +22,7 @@ from canvas.order import ORDERS
 from model.config import ModelConfig
 from model.distilled import DistilledGuidance, Told
 from model.position import CanvasEmbedding, rotary_angles, rotate
-from model.sketch import SketchReader, SketchView
+from model.sketch import CLOSE, CLOSER, SketchReader, SketchView
 from model.text import LatestStates, TextEncoder
 
 VOCABULARY = 30_522  # word pieces of the sentence encoder
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         if c.distilled_scale > 1:
             self.guidance = DistilledGuidance(c)
         if c.sketch:
-            self.sketch = SketchReader(c.width, c.patch_tokens)
+            self.sketch = SketchReader(c.width, c.patch_tokens, CLOSER if c.draft else CLOSE)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 
@@ -245,9 +245,7 @@ class Transformer(nn.Module):
         return of_patch[:, None] + target
 
     def read_sketch(self, tokens: Tensor, pixels: Tensor) -> SketchView:
-        """Sketches of B canvases, tokens [B, M] row by row, and their drafts' pixels [B, 3, 2 px, 2 px] in [-1, 1], for
-        sketched().
-        """
+        """Sketches of B canvases, tokens [B, M] row by row, with pixels as SketchView has them, for sketched()."""
         return self.sketch(self.embed_tokens(tokens), pixels)
 
     def sketched(self, view: SketchView, place: Tensor, order: str, scale: float = 1.0) -> Tensor:

@@ -258,9 +258,10 @@ def sketcher_command(
 def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Model:
     """The weights to begin with."""
     model = _weights(folder, option)
-    # Guidance in one pass is taught afterwards, and sketches can be learned by weights that know none.
+    # Guidance in one pass is taught afterwards, and sketches and drafts can be learned by weights that know none.
     wanted = config.transformer
-    shape = replace(model.config.transformer, distilled_scale=wanted.distilled_scale, sketch=wanted.sketch)
+    own = {"distilled_scale": wanted.distilled_scale, "sketch": wanted.sketch, "draft": wanted.draft}
+    shape = replace(model.config.transformer, **own)
     if (model.config.tokenizer, shape) != (config.tokenizer, wanted):
         raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
     return model
@@ -352,7 +353,7 @@ def pack_command(
     config = _preset(preset)
     trained, drawer = part_of(_averaged(transformer, "--transformer"), "transformer"), None
     if sketcher is None:
-        config = replace(config, transformer=replace(config.transformer, sketch=False))
+        config = replace(config, transformer=replace(config.transformer, sketch=False, draft=False))
         trained = {name: value for name, value in trained.items() if not name.startswith("sketch.")}
     else:
         drawer = Sketcher(config)

@@ -37,13 +37,14 @@ class Outliner:
 
     def __init__(self, tokenizer: Tokenizer, config: ModelConfig, device: torch.device) -> None:
         self.tokenizer, self.patch_px, self.device = tokenizer, config.patch_px, device
+        self.drafts = config.transformer.draft
 
     def of_wholes(self, wholes: Tensor, aspects: Sequence[float], drafts: bool = True) -> Sketches:
-        """Of whole pictures [B, 3, H, W] in [-1, 1], so many times as wide as high."""
+        """Of whole pictures [B, 3, H, W] in [-1, 1], so many times as wide as high; drafts of models that have them."""
         return Sketches(
             self.encode(self.squeeze(wholes)),
             torch.tensor(aspects, device=self.device),
-            self.encode(self.squeeze(wholes, DRAFT_SIDE)) if drafts else None,
+            self.encode(self.squeeze(wholes, DRAFT_SIDE)) if drafts and self.drafts else None,
         )
 
     def of_pictures(self, wholes: Sequence[Tensor]) -> Sketches:

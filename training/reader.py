@@ -44,10 +44,10 @@ def teach_pixels(
     chooser, device = random.Random(seed), transformer.token.device
     probe = nn.Linear(transformer.config.width, transformer.codebook_size).to(device)
     with torch.no_grad():
-        reader.out.weight.normal_(std=0.02)
+        reader.of_pixels.weight.normal_(std=0.02)
         probe.weight.copy_(transformer.head_table() * transformer.norm.weight)
         probe.bias.zero_()
-    taught = [*reader.parameters(), *probe.parameters()]
+    taught = [*reader.seen.parameters(), *reader.of_pixels.parameters(), *probe.parameters()]
     optimizer = torch.optim.AdamW(taught, LR, weight_decay=0.0)
     kept: list[tuple[Tensor, Tensor]] = []
     budget_s, begun_s, shown = min(SHARE * settings.hours * 3600, MOST_S), settings.clock(), 0.0
@@ -68,8 +68,19 @@ def teach_pixels(
     if kept:
         with torch.no_grad():
             colours = torch.cat([colours for colours, _ in kept[-TOGETHER:]]).float()
-            reader.out.weight.mul_(NORM / reader.tell(colours).norm(dim=-1).mean())
+            reader.of_pixels.weight.mul_(NORM / reader.tell(colours).norm(dim=-1).mean())
     return shown
+
+
+def begun_with(initial: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights to begin with: of `initial` what a model with `own` has, but for a reader that looks at pixels
+    otherwise, which is taught anew.
+    """
+    kept = {name: value for name, value in initial.items() if name in own}
+    reader = {name for name in kept if name.startswith(("sketch.seen.", "sketch.of_pixels."))}
+    if any(kept[name].shape != own[name].shape for name in reader):
+        kept = {name: value for name, value in kept.items() if name not in reader}
+    return own | kept
 
 
 def _progress(settings: RunSettings, budget_s: float, spent_s: float, steps: int) -> float:

@@ -23,7 +23,7 @@ from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
 from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
-from training.reader import teach_pixels
+from training.reader import begun_with, teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
 from training.sketch_batches import draft_batch, sketch_batch
@@ -53,8 +53,7 @@ def train_sketcher(
     torch.manual_seed(seed)
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     sketcher = Sketcher(config)
-    own = sketcher.state_dict()
-    sketcher.load_state_dict(own | {name: value for name, value in (initial or {}).items() if name in own})
+    sketcher.load_state_dict(begun_with(initial or {}, sketcher.state_dict()))
     sketcher.text.sentence.load_state_dict(sentence)
     sketcher.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
@@ -64,7 +63,8 @@ def train_sketcher(
     compile_methods_on_gpu(device, sketcher.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.sketch_source(tokenizer, config, device, seed + trainer.step, pictures)
-    if trainer.step == 0 and not sketcher.draft.out.weight.any():
+    drafted = config.transformer.draft
+    if drafted and trainer.step == 0 and not sketcher.draft.of_pixels.weight.any():
         teach_pixels(sketcher.draft, sketcher, tokenizer, source.drafts, settings, recipe.sketch_noise, seed)
         trainer.begin_anew()
     losses, chooser = CanvasLoss(sketcher, tokenizer, words, device), random.Random(seed + trainer.step)
@@ -73,11 +73,11 @@ def train_sketcher(
     scenes = [rendered.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
     known = [(batch.sketches, batch.shows) for batch in scenes if batch.sketches is not None]
     held_out = [sketch_batch(*each) for each in known]
-    held_out_drafts = [draft_batch(sketches.followed, sketches, shows) for sketches, shows in known]
+    held_out_drafts = [draft_batch(s.drafts, s, shows) for s, shows in known if s.drafts is not None]
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         noise = recipe.text_noise * chooser.random()
-        if chooser.random() < recipe.drafts:
+        if drafted and chooser.random() < recipe.drafts:
             return of_drafts(source.drafts(), noise)
         batch = source.sketches()
         value, figures = read_captions(probe, sketcher, words, recipe, chooser, noise)
@@ -105,12 +105,12 @@ def train_sketcher(
             return float(torch.cat(values).mean())
 
         contrasts = [losses.contrast(b, order, 7, 0.0, 0.0)[1] for b in held_out]
-        return {
+        figures = {
             "held_out": mean(told=True),
             "held_out_no_text": mean(told=False),
-            "held_out_drafts": mean(told=True, batches=held_out_drafts),
             "held_out_contrast": float(torch.stack(contrasts).mean()),
         }
+        return figures | ({"held_out_drafts": mean(told=True, batches=held_out_drafts)} if drafted else {})
 
     def sample(path: Path) -> None:
         model = Model(config, tokenizer, sketcher, words, "training", sketcher)
@@ -123,7 +123,7 @@ def train_sketcher(
 
 @torch.no_grad()
 def draw_outlines(model: Model) -> Tensor:
-    """The draft of a square canvas for each of SAMPLE_PROMPTS, as pixels [P, 3, 2 px, 2 px] in [-1, 1]."""
+    """The draft, or sketch, of a square canvas for each of SAMPLE_PROMPTS, as pixels [P, 3, h, h] in [-1, 1]."""
     decoder, square = sketch_decoder(model), Grid(1, 1, 1, model.config.patch_px)
     drawn = [draw_outline(decoder, f"{i}", square, prompt, SAMPLED, i) for i, prompt in enumerate(SAMPLE_PROMPTS)]
-    return model.tokenizer.decode(torch.stack([outline.draft for outline in drawn]))
+    return model.tokenizer.decode(torch.stack([outline.shown for outline in drawn]))

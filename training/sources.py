@@ -183,7 +183,6 @@ class TokenSource:
         tokens, places, shows, sketches, aspects, drafts, weights = [], [], [], [], [], [], []
         for batch in rng.choices(stills, k=self._patches):
             assert batch.sketches is not None
-            assert batch.sketches.drafts is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
             down, right = row * m, column * m
             tokens.append(batch.tokens[picture, :, down : down + m, right : right + m])
@@ -191,10 +190,11 @@ class TokenSource:
             shows.append(batch.shows[picture])
             sketches.append(batch.sketches.tokens[picture])
             aspects.append(batch.sketches.aspects[picture])
-            drafts.append(batch.sketches.drafts[picture])
+            if batch.sketches.drafts is not None:
+                drafts.append(batch.sketches.drafts[picture])
             of_all = torch.ones_like(batch.tokens, dtype=torch.float32) if batch.weights is None else batch.weights
             weights.append(of_all[picture, :, down : down + m, right : right + m])
-        of_each = Sketches(torch.stack(sketches), torch.stack(aspects), torch.stack(drafts))
+        of_each = Sketches(torch.stack(sketches), torch.stack(aspects), torch.stack(drafts) if drafts else None)
         place = torch.stack(places)[:, None]
         return TokenBatch(torch.stack(tokens), 1, 1, place, shows, sketches=of_each, weights=torch.stack(weights))
 

@@ -25,7 +25,7 @@ from training.datasets import HELD_OUT_SEEDS
 from training.device import compile_methods_on_gpu
 from training.loop import RunSettings, Trainer
 from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
-from training.reader import teach_pixels
+from training.reader import begun_with, teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
 from training.sources import CaptionedCrops, TokenBatch
@@ -63,8 +63,8 @@ def train_transformer(
     tokenizer = tokenizer.to(device).eval().requires_grad_(False)
     transformer = Transformer(config)
     if initial is not None:
-        own = transformer.state_dict()  # guidance in one pass belongs to those weights, not to what becomes of them
-        transformer.load_state_dict(own | {name: value for name, value in initial.items() if name in own})
+        # Without guidance in one pass: it belongs to those weights, not to what becomes of them.
+        transformer.load_state_dict(begun_with(initial, transformer.state_dict()))
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
     probe = AttributeProbe(config.transformer.width).to(device)
@@ -74,9 +74,9 @@ def train_transformer(
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
-    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.draft.out.weight.any():
+    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.of_pixels.weight.any():
         noise = recipe.sketch_noise
-        teach_pixels(transformer.sketch.draft, transformer, tokenizer, source.next, settings, noise, seed)
+        teach_pixels(transformer.sketch, transformer, tokenizer, source.next, settings, noise, seed)
         trainer.begin_anew()
     canvas_loss = CanvasLoss(transformer, tokenizer, words, device)
     chooser = random.Random(seed + trainer.step)

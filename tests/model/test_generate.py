@@ -48,7 +48,7 @@ def test_teacher_forced_training_pass_agrees_with_decoding_from_the_pool(model: 
     patches = scan_patches(canvas.tokens[None], 3, 3, model.transformer, order)
     index, corners = nearby_table(grid, order, decoder.extent.within(grid), torch.device("cpu"))
     place = torch.tensor([canvas.place(p) for p in grid])[None]
-    view = model.transformer.read_sketch(canvas.outline.sketch[None], sketch_pixels(decoder, canvas)[None])
+    view = model.transformer.read_sketch(canvas.outline.sketch.view(1, -1), sketch_pixels(decoder, canvas)[None])
     told = model.transformer.sketched(view, place, order) * (corners[:, 0] == 0)[:, None, None]
     logits = model.transformer(patches, model.words([PROMPT]), order, index, corners, place, beside=told)
     drawn = logits.gather(-1, patches[..., None]).squeeze(-1)

@@ -11,7 +11,7 @@ from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
-from model.sketch import CLOSE, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, SketchReader, SketchView
+from model.sketch import CLOSE, CLOSER, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, SketchReader, SketchView
 from model.sketching import SKETCHES, Sketcher, draw_outline, own_seed
 from model.transformer import Transformer
 from training.losses import CanvasLoss
@@ -72,16 +72,17 @@ def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
         assert all(r <= 1 and c >= m - 2 for r, c in reached)
 
 
+@pytest.mark.parametrize("close", [CLOSE, CLOSER])
 @pytest.mark.parametrize("columns", [2, 64])
-def test_colours_are_looked_up_where_they_lie(columns: int) -> None:
+def test_colours_are_looked_up_where_they_lie(columns: int, close: tuple[float, ...]) -> None:
     """Of a draft whose red says how far right, and whose green how far down, a pixel is."""
-    reader, px = PixelReader(32, 4), 32
+    reader, px = PixelReader(32, 4, close), 32
     across = (torch.arange(px) + 0.5) / px
     pixels = torch.stack([across.expand(px, px), across[:, None].expand(px, px), torch.zeros(px, px)])[None]
     high, wide = 0.5, 1 / columns  # of the patch, around a token in its middle
     place = torch.tensor([[[0.4 - high / 8, 0.4 + high * 7 / 8, 0.6 - wide / 8, 0.6 + wide * 7 / 8]]])
     red, green, _ = reader.colours(pixels, place, torch.tensor([[0, 0]])).view(-1, 3).unbind(1)
-    down, right = (torch.tensor(CLOSE) * side / 4 for side in (high, wide))  # in sides of a token
+    down, right = (torch.tensor(close) * side / 4 for side in (high, wide))  # in sides of a token
     far = torch.tensor(WIDE) / px
     expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + far, 0.6 + far)]
     assert torch.allclose(torch.stack([green, red], 1), torch.stack(expected), atol=1e-5)
@@ -102,6 +103,19 @@ def test_weights_that_know_no_sketch_draw_without(model: Model) -> None:
     bare = replace(model, config=plain, transformer=transformer)
     canvas = start(PatchDecoder(bare), bare)
     assert canvas.sketch_view is None
+
+
+def test_models_that_know_no_drafts_are_told_their_sketch_alone(model: Model) -> None:
+    plain = replace(model.config, transformer=replace(model.config.transformer, draft=False))
+    bare = replace(model, config=plain, transformer=Transformer(plain).eval(), sketcher=Sketcher(plain).eval())
+    canvas, px = start(PatchDecoder(bare), bare), model.config.patch_px
+    assert canvas.outline is not None
+    assert canvas.outline.draft is None
+    assert canvas.sketch_view is not None
+    assert canvas.sketch_view.pixels.shape == (1, 3, px, px)
+    with_draft = start(PatchDecoder(model), model)
+    assert with_draft.sketch_view is not None
+    assert with_draft.sketch_view.pixels.shape == (1, 3, DRAFT_SIDE * px, DRAFT_SIDE * px)
 
 
 def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> None:
@@ -223,7 +237,7 @@ def test_of_several_sketches_the_one_that_says_most_of_the_prompt_is_kept(
     assert {canvas.sampling.cfg_scale for canvas in canvases} == {1.5}, "guided half as much as the patches, with 2"
     said = torch.cat([canvas.said for canvas in canvases])
     assert torch.allclose(said.float(), expected, atol=0.02 * float(expected.abs().max()))
-    assert torch.equal(kept, drawn[int(expected.argmax())])
+    assert torch.equal(kept.flatten(), drawn[int(expected.argmax())])
 
 
 @pytest.mark.parametrize(("prompt", "scale"), [(PROMPT, 1.0), (None, 2.0)])
@@ -235,7 +249,7 @@ def test_where_no_prompt_guides_there_is_one_sketch(
     grid = Grid(1, 2, 3, model.config.patch_px)
     with torch.inference_mode():
         kept = draw_outline(decoder, "job", grid, prompt, Sampling(cfg_scale=scale), 3)
-    assert torch.equal(seen[0][1], kept.sketch[None])
+    assert torch.equal(seen[0][1], kept.sketch.view(1, -1))
     assert len(decoder.pool) == 0
 
 
@@ -246,7 +260,7 @@ def test_a_draft_is_drawn_to_its_sketch_patch_by_patch(
     """Greedy and without guidance, each token is the likeliest of one pass over the whole draft, told the sketch's
     pixels and the canvas's shape.
     """
-    decoder, m = sketch_decoder(model, step), model.config.transformer.patch_tokens
+    decoder = sketch_decoder(model, step)
     seen = watched(decoder, monkeypatch)
     with torch.inference_mode():
         outline = draw_outline(
@@ -254,7 +268,7 @@ def test_a_draft_is_drawn_to_its_sketch_patch_by_patch(
         )
         assert [len(drawn) for _, drawn in seen] == [1] * (1 + DRAFT_SIDE**2)
         assert len(decoder.pool) == 0
-        sketches = Sketches(outline.sketch.view(1, m, m), torch.tensor([1.5]))
+        sketches = Sketches(outline.sketch[None], torch.tensor([1.5]))
         losses = CanvasLoss(model.sketcher, model.tokenizer, model.words, model.device)
         logits, tokens = losses.logits(draft_batch(outline.draft[None], sketches, [None]), "zeta", [PROMPT])
         unled = losses.logits(

@@ -13,7 +13,7 @@ from model.text import TextEncoder
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
 from training.loop import RunSettings
-from training.reader import NORM, teach_pixels
+from training.reader import NORM, begun_with, teach_pixels
 from training.recipe import TransformerRecipe
 from training.sources import TokenSource, Window
 from training.transformer import train_transformer
@@ -34,7 +34,7 @@ def test_the_colours_of_a_sketch_tell_which_tokens_are_there(tmp_path: Path) -> 
     tokenizer, transformer = shipped_tokenizer(), Transformer(TINY)
     source = TokenSource(tokenizer, TINY, CPU, 0, windows=(Window(1.0, 2, 2, 2, 2),), patches=16)
     settings = RunSettings(tmp_path, hours=1.0, max_steps=40)
-    nats = teach_pixels(transformer.sketch.draft, transformer, tokenizer, source.next, settings, 0.0, 0)
+    nats = teach_pixels(transformer.sketch, transformer, tokenizer, source.next, settings, 0.0, 0)
     assert nats < 6.2, "without a look at the colours it would be 6.3"
     assert all(p.grad is None for p in transformer.parameters())
     batch = source.next()
@@ -45,6 +45,19 @@ def test_the_colours_of_a_sketch_tell_which_tokens_are_there(tmp_path: Path) -> 
     assert told.std(dim=(0, 1, 2)).mean() > 0.01, "another thing to each token"
 
 
+def test_weights_that_know_sketches_are_begun_with_by_those_that_learn_drafts_but_for_the_reader() -> None:
+    old = Transformer(replace(NANO, transformer=replace(NANO.transformer, draft=False))).state_dict()
+    old["sketch.of_pixels.weight"] += 1.0
+    own = Transformer(NANO).state_dict()
+    begun, same = begun_with(old, own), begun_with(own, own)
+    assert begun.keys() == own.keys()
+    assert torch.equal(begun["sketch.seen.weight"], own["sketch.seen.weight"])
+    assert not begun["sketch.of_pixels.weight"].any(), "it looks at other pixels, so all of it is learned anew"
+    assert torch.equal(begun["sketch.up.weight"], old["sketch.up.weight"])
+    assert torch.equal(begun["token"], old["token"])
+    assert all(torch.equal(same[name], own[name]) for name in own)
+
+
 def test_a_run_teaches_a_new_reader_within_its_time_and_leaves_a_taught_one_alone(
     tmp_path: Path, words_file: Path
 ) -> None:
@@ -53,7 +66,7 @@ def test_a_run_teaches_a_new_reader_within_its_time_and_leaves_a_taught_one_alon
     now = iter(range(10**6))
     run = RunSettings(tmp_path / "new", hours=100 / 3600, sample_every=10**6, clock=lambda: float(next(now)))
     trained = train_transformer(NANO, Tokenizer(NANO.tokenizer), sentence, words_file, run, recipe, CPU)
-    assert trained.sketch.draft.out.weight.any()
+    assert trained.sketch.of_pixels.weight.any()
     rows = list(csv.DictReader((run.folder / "log.csv").read_text().splitlines()))
     assert 80 < float(rows[-1]["seconds"]) < 105
     begun = trained.state_dict()
@@ -61,4 +74,4 @@ def test_a_run_teaches_a_new_reader_within_its_time_and_leaves_a_taught_one_alon
     untouched = train_transformer(
         NANO, Tokenizer(NANO.tokenizer), sentence, words_file, none, recipe, CPU, initial=begun
     )
-    assert torch.equal(untouched.sketch.draft.out.weight, begun["sketch.draft.out.weight"])
+    assert torch.equal(untouched.sketch.of_pixels.weight, begun["sketch.of_pixels.weight"])

@@ -1,7 +1,8 @@
-"""Do patches draw the sun and the moon that their sketch and draft show? What nobody overlooks in a picture.
+"""Do patches draw the sun and the moon that their sketch shows? What nobody overlooks in a picture.
 
-Held-out scenes with a sun or a full moon are drawn again to a caption and their true sketch and draft. How much have
-the drawn disc and the true one in common? Beside it what is left of the disc in the draft, and through the tokenizer.
+Held-out scenes with a sun or a full moon are drawn again to a caption and their true sketch (and draft). How much have
+the drawn disc and the true one in common? Beside it what is left of the disc in what patches are told, and through the
+tokenizer.
 """
 
 from collections.abc import Sequence
@@ -103,8 +104,7 @@ def draw_again(model: Model, outliner: Outliner, scenes: Sequence[LitScene], slo
         for i, scene in enumerate(group, start):
             canvas = decoder.start(str(i), grid, order.name, caption(scene.shows, SEED + i), SERVED, i)
             true = outliner.of_wholes(scene.pixels[None], [1.0])
-            assert true.drafts is not None
-            decoder.follow(canvas, Outline(true.tokens.flatten(), true.drafts[0]))
+            decoder.follow(canvas, Outline(true.tokens[0], None if true.drafts is None else true.drafts[0]))
             canvases.append(canvas)
         parts.append(draw_together(decoder, canvases))
     return torch.cat(parts)
@@ -124,13 +124,13 @@ def measure(setting: Setting) -> Part:
         drawn = draw_again(model, outliner, scenes, setting.slots)
     rows = []
     for name, label, pictures in (
-        ("suns_drawn", "suns and moons drawn to their true draft: overlap with the true disc", drawn),
-        ("suns_draft", "the same of the draft itself", torch.cat(shown)),
+        ("suns_drawn", "suns and moons drawn to their true sketch: overlap with the true disc", drawn),
+        ("suns_told", "the same of what patches are told: the draft, or else the sketch", torch.cat(shown)),
         ("suns_tokenizer", "the same through the tokenizer alone", torch.cat(through)),
     ):
         shares = overlaps(pictures, scenes)
         interval = bootstrap_interval(torch.tensor(shares))
         rows.append(Row(name, label, fmean(shares), "of the union", "higher", None, len(scenes), interval))
     pairs = torch.cat([torch.stack([s.pixels for s in scenes[:SHOWN]]), drawn[:SHOWN]])
-    text = "scenes above, below what is drawn to their true sketches and drafts"
+    text = "scenes above, below what is drawn to their true sketches"
     return Part(rows, [Figure(text, sheet(to_uint8(pairs).cpu(), SHOWN))])

@@ -49,6 +49,6 @@ def test_scenes_are_drawn_again_to_the_outline_that_is_theirs(model: Model, sett
     assert not torch.equal(again[0], drawn[0])
     assert torch.equal(again[1], drawn[1])
     part = measure(setting)
-    assert [row.name for row in part.rows] == ["suns_drawn", "suns_draft", "suns_tokenizer"]
+    assert [row.name for row in part.rows] == ["suns_drawn", "suns_told", "suns_tokenizer"]
     assert all(0 <= row.value <= 1 for row in part.rows)
     assert len(part.figures) == 1
