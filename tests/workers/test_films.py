@@ -157,7 +157,7 @@ async def test_memory_is_flat_over_230_frames(bench) -> None:
     sizes: dict[int, int] = {}
 
     def measure(_: Any) -> None:
-        if (start := broker.frames // 10 * 10) in (20, 220):
+        if (start := broker.frames // 4 * 4) in (20, 220):
             gc.collect()  # of tasks and their errors, which hold on to each other
             sys._clear_type_cache()  # where Python keeps each name that an attribute was looked up by, up to 4,096
             size = tracemalloc.get_traced_memory()[0]
