@@ -7,7 +7,6 @@ import torch
 
 from model.config import ModelConfig
 from model.tokenizer import Tokenizer
-from training.sketch_batches import SketchSource
 from training.sources import WINDOWS, CaptionedCrops, TokenBatch, TokenSource, Window
 
 
@@ -57,7 +56,7 @@ class TransformerRecipe:
         seed: int,
         pictures: CaptionedCrops | None = None,
     ) -> TokenSource:
-        """Batches for the transformer as this recipe mixes them."""
+        """Batches as this recipe mixes them."""
         return TokenSource(
             tokenizer,
             config,
@@ -67,26 +66,6 @@ class TransformerRecipe:
             patches=self.patches_per_step,
             reuse=self.reuse,
             lone=self.lone,
-            pictures=pictures,
-            pictures_share=self.pictures_share,
-        )
-
-    def sketch_source(
-        self,
-        tokenizer: Tokenizer,
-        config: ModelConfig,
-        device: torch.device,
-        seed: int,
-        pictures: CaptionedCrops | None = None,
-    ) -> SketchSource:
-        """Batches for the sketcher."""
-        return SketchSource(
-            tokenizer,
-            config,
-            device,
-            seed,
-            windows=self.windows,
-            patches=self.patches_per_step,
             pictures=pictures,
             pictures_share=self.pictures_share,
         )

@@ -26,7 +26,7 @@ from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
 from training.reader import begun_with, teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
-from training.sketch_batches import draft_batch, sketch_batch
+from training.sketch_batches import SketchSource, draft_batch, sketch_batch
 from training.sources import CaptionedCrops, TokenBatch
 from training.transformer import SAMPLE_PROMPTS
 
@@ -62,16 +62,16 @@ def train_sketcher(
     trainer = Trainer(trained, settings)
     compile_methods_on_gpu(device, sketcher.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
-    source = recipe.sketch_source(tokenizer, config, device, seed + trainer.step, pictures)
+    scenes = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
+    source = SketchSource(scenes)
     drafted = config.transformer.draft
     if drafted and trainer.step == 0 and not sketcher.draft.of_pixels.weight.any():
         teach_pixels(sketcher.draft, sketcher, tokenizer, source.drafts, settings, recipe.sketch_noise, seed)
         trainer.begin_anew()
     losses, chooser = CanvasLoss(sketcher, tokenizer, words, device), random.Random(seed + trainer.step)
     order = config.transformer.orders[0]
-    rendered = recipe.source(tokenizer, config, device, seed)
-    scenes = [rendered.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
-    known = [(batch.sketches, batch.shows) for batch in scenes if batch.sketches is not None]
+    rendered = [scenes.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
+    known = [(batch.sketches, batch.shows) for batch in rendered if batch.sketches is not None]
     held_out = [sketch_batch(*each) for each in known]
     held_out_drafts = [draft_batch(s.drafts, s, shows) for s, shows in known if s.drafts is not None]
 

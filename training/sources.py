@@ -151,24 +151,24 @@ class TokenSource:
         pictures: CaptionedCrops | None = None,
         pictures_share: float = 0.0,
     ) -> None:
-        self._config, self._device, self._outliner = config, device, Outliner(tokenizer, config, device)
-        self._random = random.Random(seed)
-        self._windows, self._patches = windows, patches
+        self.config, self.device, self.outliner = config, device, Outliner(tokenizer, config, device)
+        self.random = random.Random(seed)
+        self.windows, self.patches = windows, patches
         self._reuse, self._lone = reuse, lone
-        self._pictures = pictures
-        self._pictures_share = pictures_share if pictures is not None else 0.0
+        self.pictures = pictures
+        self.pictures_share = pictures_share if pictures is not None else 0.0
         self._kept: deque[TokenBatch] = deque(maxlen=1500)
 
     def next(self) -> TokenBatch:
         """A batch of about `patches` patches, new, or of earlier pictures: lone patches or all."""
-        rng = self._random
+        rng = self.random
         stills = [batch for batch in self._kept if batch.frames == 1]
         if len(stills) >= 16 and rng.random() < self._lone:
             return self._lone_patches(stills)
         if len(self._kept) >= 16 and rng.random() < self._reuse:
             return rng.choice(self._kept)
-        from_pictures = rng.random() < self._pictures_share
-        windows = [w for w in self._windows if w.frames == 1] if from_pictures else self._windows
+        from_pictures = rng.random() < self.pictures_share
+        windows = [w for w in self.windows if w.frames == 1] if from_pictures else self.windows
         window = rng.choices(windows, [w.share for w in windows])[0]
         seed = rng.randrange(HELD_OUT_SEEDS)
         batch = self.cut(window, seed) if from_pictures else self.render(window, seed)
@@ -179,9 +179,9 @@ class TokenSource:
         """One patch of each of many earlier pictures, without its neighbours: as many captions as patches, where a
         batch of whole pictures has two to five.
         """
-        rng, m = self._random, self._config.transformer.patch_tokens
+        rng, m = self.random, self.config.transformer.patch_tokens
         tokens, places, shows, sketches, aspects, drafts, weights = [], [], [], [], [], [], []
-        for batch in rng.choices(stills, k=self._patches):
+        for batch in rng.choices(stills, k=self.patches):
             assert batch.sketches is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
             down, right = row * m, column * m
@@ -200,16 +200,16 @@ class TokenSource:
 
     def render(self, window: Window, seed: int) -> TokenBatch:
         """Scenes of one seed, all seen through the same window; films of one motion."""
-        px, rng = self._config.patch_px, random.Random(seed)
+        px, rng = self.config.patch_px, random.Random(seed)
         height, width = window.canvas_rows * px, window.canvas_columns * px
         top = rng.randrange(window.canvas_rows - window.rows + 1)
         left = rng.randrange(window.canvas_columns - window.columns + 1)
         motion = Motion(rng.choice(PANS), rng.choice(FRAME_TIMES_S)) if window.frames > 1 else None
-        scenes = sample_scenes(self._count(window), seed, aspect=width / height, device=self._device)
+        scenes = sample_scenes(self._count(window), seed, aspect=width / height, device=self.device)
         start_s = rng.uniform(0, 60)
         frames, weights = [], []
         for frame in range(window.frames):
-            moved = 0 if motion is None else frame * motion.pan * self._config.tokenizer.factor
+            moved = 0 if motion is None else frame * motion.pan * self.config.tokenizer.factor
             box = (
                 top * px,
                 left * px + moved,
@@ -220,9 +220,9 @@ class TokenSource:
             pixels = render(scenes, (height, width), box=box, time=now)
             if frame == 0:
                 whole = pixels if pixels.shape[2:] == (height, width) else draw_whole(scenes, height, width, now)
-            frames.append(self._outliner.encode(pixels))
-            of_sketch = 1 / self._config.transformer.patch_tokens  # as far as a cell of it tells of the sun
-            token = (self._config.tokenizer.factor,) * 2
+            frames.append(self.outliner.encode(pixels))
+            of_sketch = 1 / self.config.transformer.patch_tokens  # as far as a cell of it tells of the sun
+            token = (self.config.tokenizer.factor,) * 2
             weights.append(orb_weights(around_orb(scenes, (height, width), box, token, of_sketch, now)))
             if motion is not None and motion.pan and frame:
                 weights[-1][..., -1 if motion.pan > 0 else 0] = RIM_WEIGHT
@@ -234,8 +234,8 @@ class TokenSource:
             (left + window.columns) / window.canvas_columns,
         )
         tokens = torch.stack(frames, 1)
-        place = place.expand(len(tokens), -1, -1).to(self._device)
-        sketches = self._outliner.of_wholes(whole, [width / height] * len(tokens))
+        place = place.expand(len(tokens), -1, -1).to(self.device)
+        sketches = self.outliner.of_wholes(whole, [width / height] * len(tokens))
         return TokenBatch(
             tokens,
             window.rows,
@@ -249,19 +249,19 @@ class TokenSource:
 
     def cut(self, window: Window, seed: int) -> TokenBatch:
         """Crops of one's own pictures, each with its own place."""
-        assert self._pictures is not None
-        px, rng = self._config.patch_px, random.Random(seed)
+        assert self.pictures is not None
+        px, rng = self.config.patch_px, random.Random(seed)
         crops = [
-            self._pictures.random_crop(rng, window.rows * px, window.columns * px) for _ in range(self._count(window))
+            self.pictures.random_crop(rng, window.rows * px, window.columns * px) for _ in range(self._count(window))
         ]
-        tokens = self._outliner.encode(to_float(torch.stack([crop[0] for crop in crops]).to(self._device)))
-        place = torch.stack([places(window, *crop[1]) for crop in crops]).to(self._device)
+        tokens = self.outliner.encode(to_float(torch.stack([crop[0] for crop in crops]).to(self.device)))
+        place = torch.stack([places(window, *crop[1]) for crop in crops]).to(self.device)
         words = [as_photograph(crop[2], rng) for crop in crops]
-        sketches = self._outliner.of_pictures([crop[3] for crop in crops])
+        sketches = self.outliner.of_pictures([crop[3] for crop in crops])
         return TokenBatch(tokens[:, None], window.rows, window.columns, place, words, sketches=sketches)
 
     def _count(self, window: Window) -> int:
-        return min(RENDERED_TOGETHER, max(1, self._patches // (window.frames * window.rows * window.columns)))
+        return min(RENDERED_TOGETHER, max(1, self.patches // (window.frames * window.rows * window.columns)))
 
 
 def orb_weights(near: Tensor) -> Tensor:

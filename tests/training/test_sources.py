@@ -27,7 +27,7 @@ def source(tokenizer: Tokenizer, **changes: object) -> TokenSource:
 
 
 def sketch_source(tokenizer: Tokenizer, **changes: object) -> SketchSource:
-    return SketchSource(tokenizer, NANO, CPU, 0, **changes)  # type: ignore[arg-type]
+    return SketchSource(source(tokenizer, **changes))
 
 
 def test_a_window_knows_its_place_on_a_larger_canvas(tokenizer: Tokenizer) -> None:
@@ -169,8 +169,8 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
     """Colours of the canvas in its four quarters, whichever part of it the window shows."""
     made = source(tokenizer, patches=4)
     squeezed = []
-    squeeze = made._outliner.squeeze
-    monkeypatch.setattr(made._outliner, "squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
+    squeeze = made.outliner.squeeze
+    monkeypatch.setattr(made.outliner, "squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
     made.render(Window(1.0, 1, 2, 8, 16), seed=3)
     small, _ = squeezed
     whole = scenes.render(scenes.sample_scenes(2, 3, aspect=2.0), (256, 512))
