@@ -28,7 +28,7 @@ class Sketches:
 
     @property
     def followed(self) -> Tensor:
-        """Tokens of what patches are told the pixels of: drafts, or by these, sketches."""
+        """Tokens of what patches are told the pixels of: drafts, or where there are none, sketches."""
         return self.tokens if self.drafts is None else self.drafts
 
 
