@@ -6,6 +6,7 @@ import { nameOf, wentOn } from "./history.js";
 const FILE_MAX_BYTES = 20 * 2 ** 20; // what the gateway takes (server/uploads.py)
 const PREVIEW_MAX_SIDE = 2048;
 const SMALLEST_OFFERED = 256;
+const PRESENTED_WITHIN_MS = 1000; // a frame that is there
 const KEPT = 8; // pictures that jobs went on from, in memory: large ones take tens of MB
 
 const bitmapOf = (source) => createImageBitmap(source, { colorSpaceConversion: "none" }); // the gateway ignores profiles, too
@@ -26,14 +27,18 @@ async function lastFrame(blob, type) {
   }
 }
 
+const patience = () => new Promise((resolve) => setTimeout(resolve, PRESENTED_WITHIN_MS));
+
 async function lastOfVideo(blob) {
   const video = Object.assign(document.createElement("video"), { muted: true, preload: "auto" });
   const until = (kind) => new Promise((resolve, reject) => Object.assign(video, { [`on${kind}`]: resolve, onerror: reject }));
-  const loaded = until("loadeddata");
+  // Events come before the frame that they are of: what is drawn then may be the one before. Hidden tabs present no frames.
+  const presented = () => Promise.race([new Promise((resolve) => video.requestVideoFrameCallback?.(resolve)), patience()]);
+  const loaded = Promise.all([until("loadeddata"), presented()]);
   video.src = URL.createObjectURL(blob);
   try {
     await loaded;
-    const sought = until("seeked");
+    const sought = Promise.all([until("seeked"), presented()]);
     video.currentTime = Number.isFinite(video.duration) ? video.duration : Number.MAX_SAFE_INTEGER; // which is the end, too
     await sought;
     return await bitmapOf(video);
