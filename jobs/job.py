@@ -57,6 +57,10 @@ class ModelInfo(Frozen):
     distilled_scale: float = Field(
         default=1.0, description="Largest cfg_scale that sampling.distilled can draw with; 1: none, it was not learned."
     )
+    start_seconds: float | None = Field(
+        default=None,
+        description="Measured time until a job's first patch is begun: the prompt is read, a sketch drawn.",
+    )
     patch_seconds: float | None = Field(default=None, description="Measured time for a patch, a moving average.")
 
 

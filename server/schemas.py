@@ -103,6 +103,7 @@ _MODEL_EXAMPLE: dict[str, Any] = {
     "page_bytes": 294912,
     "guided_pages": 2,
     "distilled_scale": 5.0,
+    "start_seconds": 0.2,
     "patch_seconds": 0.26,
     "limits": {
         "max_width": 65536,

@@ -29,6 +29,7 @@ from workers.fits import Scorer
 from workers.known import KnownPixels, read_given
 from workers.leased import LeasedJob, open_leased
 from workers.metrics import WorkerMetrics
+from workers.pace import Pace
 from workers.painter import Painter
 from workers.patience import FIRST_RETRY_S, PatientBroker
 from workers.scheduler import Outcome, PatchBatch, PatchScheduler
@@ -36,7 +37,6 @@ from workers.scheduler import Outcome, PatchBatch, PatchScheduler
 log = logging.getLogger("nuwa.worker")
 
 BEHIND = 2  # batches whose pixels may wait while the next is drawn: memory stays flat, and neither thread idles
-PACE = 0.1  # weight of the newest batch in the moving average of a patch's time
 
 
 class Worker:
@@ -44,7 +44,7 @@ class Worker:
 
     name: unique among workers.  max_jobs: jobs in hand at a time.  heartbeat_s: at most a third of the lease time.
     idle_wait_s: how long an idle worker waits for a job before it looks whether it should leave.
-    scorer: reads how candidates fit their prompt; without one they stay unread.  patch_seconds: a first guess.
+    scorer: reads how candidates fit their prompt; without one they stay unread.  pace: as far as it is known.
     ahead: whether a batch is drawn while the pixels of those before are painted. With a single processor that would end
     nothing sooner, and show patches later.
     """
@@ -60,7 +60,7 @@ class Worker:
         idle_wait_s: float = 1.0,
         metrics: WorkerMetrics | None = None,
         scorer: Scorer | None = None,
-        patch_seconds: float | None = None,
+        pace: Pace = Pace(),
         ahead: bool = True,
     ) -> None:
         self.name = name
@@ -78,7 +78,7 @@ class Worker:
         self._opening: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
-        self._patch_seconds = patch_seconds
+        self._pace = pace
         self._drawing = EngineThread("tokens", self.metrics.engine_errors)
         self._beginning = EngineThread(
             "sketches", self.metrics.engine_errors
@@ -124,7 +124,7 @@ class Worker:
         while len(self._begun) > self._behind:
             await asyncio.gather(*self._begun.popleft())
         if batch:
-            self._learn_pace((time.perf_counter() - started) / len(batch.patches))  # painting and logging included
+            self._pace = self._pace.after((time.perf_counter() - started) / len(batch.patches))  # logged and painted
         self.metrics.jobs_running.set(len(self._leased))
         self.metrics.pages_promised.set(self._scheduler.pages_promised)
         self.metrics.contexts_held.set(self._scheduler.pages_held)
@@ -251,10 +251,6 @@ class Worker:
                     await self._in_turn(leased, partial(self._fail, leased, EngineFailed.because(error)))
         return drawn
 
-    def _learn_pace(self, seconds: float) -> None:
-        old = self._patch_seconds
-        self._patch_seconds = round(seconds if old is None else old + PACE * (seconds - old), 4)
-
     async def _replay_batch(self, leased: LeasedJob) -> None:
         """Put the next patches that exist into the pool, and begin to show what an earlier worker had no time to."""
         try:
@@ -322,7 +318,7 @@ class Worker:
     async def _heartbeat(self) -> None:
         while True:
             try:
-                model = self._engine.model.model_copy(update={"patch_seconds": self._patch_seconds})
+                model = self._pace.told_of(self._engine.model)
                 await self._broker.announce(self.name, [model], ttl_s=3 * self._heartbeat_s)
                 await asyncio.gather(*(self._renew(leased) for leased in list(self._leased.values())))
             except BrokerUnavailable:

@@ -83,7 +83,7 @@ async def _work(settings: WorkerSettings, broker_settings: BrokerSettings, engin
         heartbeat_s=broker_settings.heartbeat_s,
         metrics=metrics,
         scorer=load_scorer(settings),
-        patch_seconds=measured_pace(engine),
+        pace=measured_pace(engine),
         ahead=processors() > 1,
     )
     _obey_signals(worker)

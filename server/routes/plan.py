@@ -64,7 +64,7 @@ def _view(prepared: Prepared) -> PlanView:
         rounds=whole.rounds,
         pool_pages=pages,
         pool_bytes=None if pages is None or model.page_bytes is None else pages * model.page_bytes,
-        expected_seconds=_seconds(model, sum(draws) * len(prepared.jobs)),
+        expected_seconds=_seconds(model, sum(draws), len(prepared.jobs)),
     )
 
 
@@ -80,5 +80,7 @@ def _phase(phase: Phase, drawn: int) -> PhaseView:
     )
 
 
-def _seconds(model: ModelInfo, patches: int) -> float | None:
-    return None if model.patch_seconds is None else round(model.patch_seconds * patches, 1)
+def _seconds(model: ModelInfo, patches: int, pictures: int) -> float | None:
+    if model.patch_seconds is None:
+        return None
+    return round(((model.start_seconds or 0.0) + model.patch_seconds * patches) * pictures, 1)

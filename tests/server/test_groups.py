@@ -176,10 +176,10 @@ async def test_models_say_how_many_candidates_there_may_be(gateway: Any) -> None
 
 
 async def test_a_plan_has_the_price_of_all_candidates(gateway: Any) -> None:
-    info = gateway.model.model_copy(update={"patch_seconds": 0.5})
+    info = gateway.model.model_copy(update={"start_seconds": 0.25, "patch_seconds": 0.5})
     await gateway.broker.announce("fake", [info], ttl_s=60)
     body = {"prompt": "a lake", "width": 64, "height": 16}
     one, four = [(await gateway.client.post("/plan", json={**body, "n": n})).json() for n in (1, 4)]
-    assert (one.pop("n"), one.pop("expected_seconds")) == (1, 2.0)
-    assert (four.pop("n"), four.pop("expected_seconds")) == (4, 8.0)
+    assert (one.pop("n"), one.pop("expected_seconds")) == (1, 2.2), "a beginning and four patches"
+    assert (four.pop("n"), four.pop("expected_seconds")) == (4, 9.0)
     assert one == four
