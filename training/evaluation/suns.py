@@ -1,8 +1,8 @@
 """Do patches draw the sun and the moon that their sketch shows? What nobody overlooks in a picture.
 
 Held-out scenes with a sun or a full moon are drawn again to a caption and their true sketch (and draft). How much have
-the drawn disc and the true one in common? Beside it what is left of the disc in what patches are told, and through the
-tokenizer.
+the drawn disc and the true one in common, and how round is the drawn one? Beside it what is left of the disc in what
+patches are told, and through the tokenizer.
 """
 
 from collections.abc import Sequence
@@ -82,14 +82,24 @@ def lit_scenes(count: int, device: torch.device) -> list[LitScene]:
     return found[:count]
 
 
-def overlaps(pictures: Tensor, scenes: Sequence[LitScene]) -> list[float]:
-    """Intersection over union of each picture's disc and its scene's. pictures [N, 3, 256, 256] in [-1, 1]."""
-    shares = []
-    for picture, s in zip(pictures, scenes, strict=True):
-        drawn = find_disc(picture, s.pixels, s.row, s.column, s.radius)
-        assert drawn is not None  # it stands out of the scene, whatever the picture
-        shares.append(float((drawn & s.disc).sum()) / float((drawn | s.disc).sum()))
-    return shares
+def drawn_discs(pictures: Tensor, scenes: Sequence[LitScene]) -> list[Tensor]:
+    """Which pixels look like the scene's disc, [256, 256] bool of each. pictures [N, 3, 256, 256] in [-1, 1]."""
+    discs = [find_disc(p, s.pixels, s.row, s.column, s.radius) for p, s in zip(pictures, scenes, strict=True)]
+    return [disc for disc in discs if disc is not None]  # all: they stand out of the scenes, whatever the pictures
+
+
+def overlap(one: Tensor, other: Tensor) -> float:
+    """Intersection over union."""
+    return float((one & other).sum()) / float((one | other).sum())
+
+
+def roundness(disc: Tensor) -> float:
+    """What a disc, [H, W] bool, has in common with the circle of its area about its middle; 0 where there is none."""
+    if not disc.any():
+        return 0.0
+    where = disc.nonzero().float()
+    away = (torch.stack(torch.meshgrid(*map(torch.arange, disc.shape), indexing="ij"), -1) - where.mean(0)).norm(dim=-1)
+    return overlap(disc, away.square() < len(where) / torch.pi)
 
 
 def draw_again(model: Model, outliner: Outliner, scenes: Sequence[LitScene], slots: int) -> Tensor:
@@ -123,14 +133,18 @@ def measure(setting: Setting) -> Part:
         shown = [F.interpolate(draft, (SIDE_PX, SIDE_PX), mode="bicubic") for draft in drafts]
         drawn = draw_again(model, outliner, scenes, setting.slots)
     rows = []
-    for name, label, pictures in (
-        ("suns_drawn", "suns and moons drawn to their true sketch: overlap with the true disc", drawn),
-        ("suns_told", "the same of what patches are told: the draft, or else the sketch", torch.cat(shown)),
-        ("suns_tokenizer", "the same through the tokenizer alone", torch.cat(through)),
+    for name, which, pictures in (
+        ("suns_drawn", "suns and moons drawn to their true sketch", drawn),
+        ("suns_told", "what patches are told of them: the draft, or else the sketch", torch.cat(shown)),
+        ("suns_tokenizer", "suns and moons through the tokenizer alone", torch.cat(through)),
     ):
-        shares = overlaps(pictures, scenes)
-        interval = bootstrap_interval(torch.tensor(shares))
-        rows.append(Row(name, label, fmean(shares), "of the union", "higher", None, len(scenes), interval))
+        discs = drawn_discs(pictures, scenes)
+        for ending, what, shares in (
+            ("", "overlap with the true disc", [overlap(d, s.disc) for d, s in zip(discs, scenes, strict=True)]),
+            ("_round", "overlap with a circle of their own", [roundness(disc) for disc in discs]),
+        ):
+            label, interval = f"{which}: {what}", bootstrap_interval(torch.tensor(shares))
+            rows.append(Row(name + ending, label, fmean(shares), "of the union", "higher", None, len(scenes), interval))
     pairs = torch.cat([torch.stack([s.pixels for s in scenes[:SHOWN]]), drawn[:SHOWN]])
     text = "scenes above, below what is drawn to their true sketches"
     return Part(rows, [Figure(text, sheet(to_uint8(pairs).cpu(), SHOWN))])
