@@ -105,7 +105,7 @@ def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
 
 
 PRESETS = {
-    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True)),  # as it is shipped: no drafts yet
+    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True, draft=True)),
     "small": ModelConfig(
         name="small",
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
