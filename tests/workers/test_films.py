@@ -169,4 +169,4 @@ async def test_memory_is_flat_over_230_frames(bench) -> None:
     async with bench.working(broker, engine):
         await bench.until_ended(broker, job)
     tracemalloc.stop()
-    assert sizes[220] - sizes[20] < 10_000
+    assert sizes[220] - sizes[20] < 20_000, "a few patches may be under way at one time and not at the other"
