@@ -98,8 +98,8 @@ def roundness(disc: Tensor) -> float:
     if not disc.any():
         return 0.0
     where = disc.nonzero().float()
-    away = (torch.stack(torch.meshgrid(*map(torch.arange, disc.shape), indexing="ij"), -1) - where.mean(0)).norm(dim=-1)
-    return overlap(disc, away.square() < len(where) / torch.pi)
+    away = (torch.ones_like(disc).nonzero() - where.mean(0)).square().sum(-1)
+    return overlap(disc, away.view(disc.shape) < len(where) / torch.pi)
 
 
 def draw_again(model: Model, outliner: Outliner, scenes: Sequence[LitScene], slots: int) -> Tensor:
