@@ -130,7 +130,7 @@ PRESETS = {
             text_depth=4,
             sketch=True,
             draft=True,
-            reader_width=128,
+            reader_width=256,
         ),
     ),
     # For tests: runs in milliseconds.

@@ -25,7 +25,7 @@ SHARE, MOST_S = 0.05, 450.0  # of a run's time; no more seconds than that
 PER_BATCH, TOGETHER = 16, 4  # patches kept of each batch of pictures; those of how many are learned from in a step
 STEPS_PER_BATCH = 3  # learning takes less time than drawing what is learned from
 LR, WARMUP_STEPS = 3e-3, 30
-OF_PIXELS = tuple(f"{of}.{part}." for of in ("sketch", "draft") for part in ("seen", "of_pixels", "surroundings"))
+OF_PIXELS = tuple(f"{reader}.{part}." for reader in ("sketch", "draft") for part in ("seen", "of_pixels", "surroundings"))
 NORM = 6.0  # of what tokens are told of the pixels, beside 11 of a token's own vector
 
 
