@@ -54,8 +54,6 @@ class TransformerConfig:
     # Whether canvases begin with a sketch of the whole (model/sketch.py). Older config.json files do not have it.
     sketch: bool = field(default=False, metadata={"optional": True})
     draft: bool = field(default=False, metadata={"optional": True})  # whether a draft follows the sketch
-    # Channels of the convolutions that look at the pixels of a sketch or draft around a patch; 0 = none.
-    reader_width: int = field(default=0, metadata={"optional": True})
 
     @property
     def tokens_per_patch(self) -> int:
@@ -107,11 +105,11 @@ def _build(kind: type[_T], data: dict[str, Any], path: str) -> _T:
 
 
 PRESETS = {
-    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True, draft=True, reader_width=64)),
+    "tiny": ModelConfig(transformer=TransformerConfig(sketch=True, draft=True)),
     "small": ModelConfig(
         name="small",
         tokenizer=TokenizerConfig(encoder_widths=(96, 256), decoder_widths=(128, 320)),
-        transformer=TransformerConfig(width=384, depth=10, heads=8, sketch=True, draft=True, reader_width=128),
+        transformer=TransformerConfig(width=384, depth=10, heads=8, sketch=True, draft=True),
     ),
     # The paper's size as far as it is known (paper.md 5.1): 256 px patches of 16x16 tokens at f16, some 16,000 codes,
     # width 1280, 0.8 B parameters. A layer here has 14 width^2 weights where theirs has 20, hence 30 layers, not 24.
@@ -130,7 +128,6 @@ PRESETS = {
             text_depth=4,
             sketch=True,
             draft=True,
-            reader_width=256,
         ),
     ),
     # For tests: runs in milliseconds.
@@ -151,7 +148,6 @@ PRESETS = {
             text_depth=1,
             sketch=True,
             draft=True,
-            reader_width=8,
         ),
     ),
 }

@@ -18,8 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.tokenizer import Block, ChannelNorm
-
 DRAFT_SIDE = 2  # patches, each way
 # How much of a sketch the pass without a prompt is told: guidance draws away from pictures that know less of it. Told
 # nothing, pictures are too loud; told half, patches show their borders; told all, suns and moons get lost.
@@ -30,9 +28,6 @@ GAIN = 4.0  # how much faster it is learned than weights that were trained for l
 CLOSE = tuple(i / 2 - 1.25 for i in range(6))
 CLOSER = tuple(i / 4 - 0.875 for i in range(8))  # the same at drafts, and of drafts at their sketches
 WIDE = tuple(2.0 * i - 4 for i in range(5))
-# And how a patch looks at them as a whole: so many looks along a token's side, and so many tokens beyond its borders.
-LOOKS, MARGIN = 4, 2
-SURROUNDINGS_BLOCKS = 3
 
 
 @dataclass(frozen=True)
@@ -56,52 +51,21 @@ class SketchView:
     pixels: Tensor  # [B, 3, 2 px, 2 px] of the draft, or [B, 3, px, px] of the sketch, in [-1, 1]
 
 
-class Surroundings(nn.Module):
-    """Convolutions over the pixels around a patch: they know a disc from a line, where a token's own colours are a spot
-    in the light or in the dark. Begins by telling nothing.
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3 * LOOKS**2, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(Block(channels) for _ in range(SURROUNDINGS_BLOCKS))
-        self.norm = ChannelNorm(channels)
-        self.out = nn.Conv2d(channels, width, 1, bias=False)
-        nn.init.zeros_(self.out.weight)
-
-    def forward(self, looks: Tensor) -> Tensor:
-        """looks [P, 3 LOOKS^2, m + 2 MARGIN, m + 2 MARGIN] at what lies around P patches -> [P, width, m, m]."""
-        x = self.stem(looks.contiguous(memory_format=torch.channels_last))
-        for after, block in zip(reversed(range(SURROUNDINGS_BLOCKS)), self.blocks, strict=True):
-            x = block(x, cut=after < MARGIN)  # no more of the margin than the blocks after it look at
-        return self.out(self.norm(x))
-
-
 class PixelReader(nn.Module):
     """What the pixels of a small picture of the whole canvas tell its tokens. Begins by telling nothing."""
 
-    def __init__(self, width: int, side: int, close: tuple[float, ...], channels: int = 0) -> None:
-        """channels: of its convolutions; 0 = it has none."""
+    def __init__(self, width: int, side: int, close: tuple[float, ...]) -> None:
         super().__init__()
         self.side, self.close = side, close
         self.seen = nn.Linear(3 * (len(close) ** 2 + len(WIDE) ** 2), 2 * width)
-        self.surroundings = Surroundings(channels, 2 * width) if channels else None
         self.of_pixels = nn.Linear(2 * width, width, bias=False)
         nn.init.zeros_(self.of_pixels.weight)
-
-    @property
-    def taught(self) -> bool:
-        """Whether it tells something of all that it looks at."""
-        told = [self.of_pixels] if self.surroundings is None else [self.of_pixels, self.surroundings.out]
-        return all(bool(part.weight.any()) for part in told)
 
     def told_pixels(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
         """pixels [B, 3, h, w] in [-1, 1], place [B, N, 4] of patches on the canvas, steps [M, 2]: row and column of
         each token in its patch. Returns [B, N, M, D].
         """
-        colours = self.colours(pixels, place, steps)
-        looks = None if self.surroundings is None else self.looks(pixels, place).flatten(0, 1)
-        return self.tell(colours.flatten(0, 1), looks, steps).unflatten(0, colours.shape[:2])
+        return self.tell(self.colours(pixels, place, steps))
 
     def colours(self, pixels: Tensor, place: Tensor, steps: Tensor) -> Tensor:
         """The colours around each token [B, N, M, 3 K]; arguments as above."""
@@ -114,33 +78,16 @@ class PixelReader(nn.Module):
         points = where[..., None, :] + offsets  # [B, N, M, K, 2]
         return _sample(pixels, points.flatten(1, 2)).flatten(2).unflatten(1, where.shape[1:3])
 
-    def looks(self, pixels: Tensor, place: Tensor) -> Tensor:
-        """The colours in and around each patch, those of a token in one place [B, N, 3 LOOKS^2, m + 2 MARGIN, m + 2
-        MARGIN]; arguments as above.
-        """
-        count = LOOKS * (self.side + 2 * MARGIN)
-        each = (torch.arange(count, device=place.device) + 0.5) / LOOKS - MARGIN - 0.5  # in tokens, as steps are
-        where, _ = lie(place, each.to(place.dtype)[:, None].expand(-1, 2), self.side)  # [B, N, count, 2]
-        rows, columns = where[..., :, None, 0], where[..., None, :, 1]
-        points = torch.stack(torch.broadcast_tensors(rows, columns), -1)  # [B, N, count, count, 2]
-        found = _sample(pixels, points.flatten(1, 2)).unflatten(1, points.shape[1:3])
-        return F.pixel_unshuffle(found.permute(0, 1, 4, 2, 3), LOOKS)
-
-    def tell(self, colours: Tensor, looks: Tensor | None, steps: Tensor) -> Tensor:
-        """What tokens of P patches are told of the colours around them [P, M, 3 K], and of what lies around the
-        patches, [P, 3 LOOKS^2, m + 2 MARGIN, m + 2 MARGIN]. Returns [P, M, D].
-        """
-        hidden = self.seen(colours)
-        if self.surroundings is not None and looks is not None:
-            hidden = hidden + self.surroundings(looks)[..., steps[:, 0], steps[:, 1]].transpose(1, 2)
-        return GAIN * self.of_pixels(F.gelu(hidden))
+    def tell(self, colours: Tensor) -> Tensor:
+        """What tokens are told of the colours around them, [..., 3 K] -> [..., D]."""
+        return GAIN * self.of_pixels(F.gelu(self.seen(colours)))
 
 
 class SketchReader(PixelReader):
     """What a sketch and its draft tell the tokens of their canvas. Begins by telling nothing."""
 
-    def __init__(self, width: int, side: int, close: tuple[float, ...] = CLOSE, channels: int = 0) -> None:
-        super().__init__(width, side, close, channels)
+    def __init__(self, width: int, side: int, close: tuple[float, ...] = CLOSE) -> None:
+        super().__init__(width, side, close)
         self.norm = nn.LayerNorm(width, bias=False)
         self.places = nn.Parameter(torch.randn(side, side, width) * 0.02)
         self.around = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))

@@ -38,7 +38,7 @@ class Sketcher(Transformer):
         nn.init.zeros_(self.aspect.weight)
         nn.init.zeros_(self.aspect.bias)
         if shape.draft:
-            self.draft = PixelReader(shape.width, shape.patch_tokens, CLOSER, shape.reader_width)
+            self.draft = PixelReader(shape.width, shape.patch_tokens, CLOSER)
 
     def told(self, aspect: Tensor) -> Tensor:
         """What sketches and drafts are told of canvases so many times as wide as high [R]: [R, M, D]."""

@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         if c.distilled_scale > 1:
             self.guidance = DistilledGuidance(c)
         if c.sketch:
-            self.sketch = SketchReader(c.width, c.patch_tokens, CLOSER if c.draft else CLOSE, c.reader_width)
+            self.sketch = SketchReader(c.width, c.patch_tokens, CLOSER if c.draft else CLOSE)
         self.norm = nn.LayerNorm(c.width, bias=False)
         self.scans = {name: self._scan(name) for name in c.orders}
 

@@ -260,13 +260,8 @@ def _begun(folder: Path, config: ModelConfig, option: str = "--weights") -> Mode
     model = _weights(folder, option)
     # Guidance in one pass is taught afterwards, and sketches and drafts can be learned by weights that know none.
     wanted = config.transformer
-    shape = replace(
-        model.config.transformer,
-        distilled_scale=wanted.distilled_scale,
-        sketch=wanted.sketch,
-        draft=wanted.draft,
-        reader_width=wanted.reader_width,
-    )
+    own = {"distilled_scale": wanted.distilled_scale, "sketch": wanted.sketch, "draft": wanted.draft}
+    shape = replace(model.config.transformer, **own)
     if (model.config.tokenizer, shape) != (config.tokenizer, wanted):
         raise typer.BadParameter(f"{folder} is not of preset {config.name}", param_hint=option)
     return model

@@ -65,7 +65,7 @@ def train_sketcher(
     scenes = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
     source = SketchSource(scenes)
     drafted = config.transformer.draft
-    if drafted and trainer.step == 0 and not sketcher.draft.taught:
+    if drafted and trainer.step == 0 and not sketcher.draft.of_pixels.weight.any():
         teach_pixels(sketcher.draft, sketcher, tokenizer, source.drafts, settings, recipe.sketch_noise, seed)
         trainer.begin_anew()
     losses, chooser = CanvasLoss(sketcher, tokenizer, words, device), random.Random(seed + trainer.step)

@@ -74,7 +74,7 @@ def train_transformer(
     compile_methods_on_gpu(device, transformer.layers, "project", "finish")
     words = WordPieces(words_file, config.transformer.text_tokens)
     source = recipe.source(tokenizer, config, device, seed + trainer.step, pictures)
-    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.taught:
+    if config.transformer.sketch and trainer.step == 0 and not transformer.sketch.of_pixels.weight.any():
         noise = recipe.sketch_noise
         teach_pixels(transformer.sketch, transformer, tokenizer, source.next, settings, noise, seed)
         trainer.begin_anew()

@@ -11,18 +11,7 @@ from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
-from model.sketch import (
-    CLOSE,
-    CLOSER,
-    DRAFT_SIDE,
-    LOOKS,
-    MARGIN,
-    WIDE,
-    WITHOUT_PROMPT,
-    PixelReader,
-    SketchReader,
-    SketchView,
-)
+from model.sketch import CLOSE, CLOSER, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, SketchReader, SketchView
 from model.sketching import SKETCHES, Sketcher, draw_outline, own_seed
 from model.transformer import Transformer
 from training.losses import CanvasLoss
@@ -71,8 +60,6 @@ def test_a_patch_is_told_of_the_part_of_the_canvas_where_it_lies(model: Model) -
 def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
     """A new corner pixel of the draft reaches the tokens near that corner, and none in other patches."""
     m, view = model.config.transformer.patch_tokens, random_view(model)
-    alone = replace(model.config, transformer=replace(model.config.transformer, reader_width=0))
-    model = replace(model, config=alone, transformer=with_the_same_weights(Transformer(alone), model.transformer))
     pixels = view.pixels.clone()
     pixels[:, :, 0, -1] += 1.0
     quarters = torch.tensor([[[r, r + 0.5, c, c + 0.5] for r in (0.0, 0.5) for c in (0.0, 0.5)]])
@@ -83,37 +70,6 @@ def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
         reached = {(int(r), int(c)) for r, c in model.transformer.scans[order].steps[tokens[1]]}
         assert (0, m - 1) in reached
         assert all(r <= 1 and c >= m - 2 for r, c in reached)
-
-
-def test_a_patch_is_told_of_what_lies_around_it(model: Model) -> None:
-    """A new pixel of the draft reaches the patches within MARGIN tokens of it, through convolutions, and no others."""
-    view, size = random_view(model), DRAFT_SIDE * model.config.patch_px
-    surroundings = model.transformer.sketch.surroundings
-    assert surroundings is not None
-    pixels = view.pixels.clone()
-    m = model.config.transformer.patch_tokens
-    row, column = size // 8, size // 4 + size // 4 * (MARGIN - 1) // m  # of 4 x 4 patches: the first row's second one
-    pixels[:, :, row, column] += 1.0
-    of_16 = torch.tensor([[[r, r + 0.25, c, c + 0.25] for r in torch.arange(4) / 4 for c in torch.arange(4) / 4]])
-    before, after = (model.transformer.sketched(v, of_16, "zeta") for v in (view, replace(view, pixels=pixels)))
-    reached = (before != after).flatten(2).any(-1)[0].view(4, 4)
-    assert reached[0].tolist() == [True, True, False, False], "its own, and the one to its left"
-    assert not reached[2:].any()
-
-
-def test_looks_are_taken_where_they_lie() -> None:
-    """Of a draft whose red says how far right, and whose green how far down, a pixel is."""
-    px, m = 32, 4
-    across = (torch.arange(px) + 0.5) / px
-    pixels = torch.stack([across.expand(px, px), across[:, None].expand(px, px), torch.zeros(px, px)])[None]
-    top, bottom, left, right = 0.4, 0.6, 0.3, 0.4
-    looks = PixelReader(32, m, CLOSER, 8).looks(pixels, torch.tensor([[[top, bottom, left, right]]]))[0, 0]
-    assert looks.shape == (3 * LOOKS**2, m + 2 * MARGIN, m + 2 * MARGIN)
-    red, green, _ = looks.unflatten(0, (3, LOOKS, LOOKS))  # [rows and columns within a token, tokens]
-    for token in (-MARGIN, 0, m - 1):
-        within = token + (torch.arange(LOOKS) + 0.5) / LOOKS
-        assert torch.allclose(red[0, :, 0, MARGIN + token], left + within * (right - left) / m, atol=1e-5)
-        assert torch.allclose(green[:, 0, MARGIN + token, 0], top + within * (bottom - top) / m, atol=1e-5)
 
 
 @pytest.mark.parametrize("close", [CLOSE, CLOSER])
@@ -139,16 +95,12 @@ def test_nothing_is_told_to_patches_of_unknown_place(model: Model) -> None:
     assert not told[1].any()
 
 
-def with_the_same_weights(smaller: Transformer, larger: Transformer) -> Transformer:
-    """The smaller one, with those weights of the larger one that it has a place for."""
-    wanted = smaller.state_dict()
-    smaller.load_state_dict({k: v for k, v in larger.state_dict().items() if k in wanted})
-    return smaller.eval()
-
-
 def test_weights_that_know_no_sketch_draw_without(model: Model) -> None:
     plain = replace(model.config, transformer=replace(model.config.transformer, sketch=False))
-    bare = replace(model, config=plain, transformer=with_the_same_weights(Transformer(plain), model.transformer))
+    transformer = Transformer(plain).eval()
+    wanted = transformer.state_dict()
+    transformer.load_state_dict({k: v for k, v in model.transformer.state_dict().items() if k in wanted})
+    bare = replace(model, config=plain, transformer=transformer)
     canvas = start(PatchDecoder(bare), bare)
     assert canvas.sketch_view is None
 

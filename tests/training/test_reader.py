@@ -45,23 +45,6 @@ def test_the_colours_of_a_sketch_tell_which_tokens_are_there(tmp_path: Path) -> 
     assert told.std(dim=(0, 1, 2)).mean() > 0.01, "another thing to each token"
 
 
-def test_surroundings_that_are_new_are_taught_beside_what_is_known(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    tokenizer, transformer = shipped_tokenizer(), Transformer(TINY)
-    reader = transformer.sketch
-    torch.nn.init.normal_(reader.of_pixels.weight, std=0.02)
-    assert reader.surroundings is not None
-    assert not reader.taught
-    known = {name: value.clone() for name, value in reader.state_dict().items() if "surroundings" not in name}
-    source = TokenSource(tokenizer, TINY, CPU, 0, windows=(Window(1.0, 2, 2, 2, 2),), patches=16)
-    nats = teach_pixels(
-        reader, transformer, tokenizer, source.next, RunSettings(tmp_path, hours=1.0, max_steps=60), 0.0, 0
-    )
-    assert nats < 6.2, "without a look at them it would be 6.3"
-    assert reader.taught
-    assert all(torch.equal(reader.state_dict()[name], value) for name, value in known.items())
-
-
 def test_weights_that_know_sketches_are_begun_with_by_those_that_learn_drafts_but_for_the_reader() -> None:
     old = Transformer(replace(NANO, transformer=replace(NANO.transformer, draft=False))).state_dict()
     old["sketch.of_pixels.weight"] += 1.0
