@@ -22,7 +22,7 @@ MET = {True: "yes", False: "no", None: ""}
 HEAD = """# How fast it is
 
 ```sh
-make bench                                  # all of it, some 10 minutes: best while nothing else runs
+make bench                                  # all of it, some 12 minutes: best while nothing else runs
 make bench ARGS='--only wavefront'          # one part; the others stay as they were
 make bench ARGS=--quick                     # does everything work? A small model, figures that mean little
 ```

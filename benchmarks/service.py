@@ -43,7 +43,7 @@ STAGES = {
     "encode": ("encode",),
     "redis": ("broker.append", "broker.cancel_requested"),
 }
-PICTURES = 30  # on a shared machine, what gateway and Redis take is anything from 6 to 14 % of five
+PICTURES = 30  # on a shared machine, what gateway and Redis take is anything from 6 to 11 % of five
 GOAL_LATENCY_MS = 30.0
 GOAL_SHARE = 0.05
 MEGABYTE = 1e6
