@@ -173,10 +173,12 @@ class Tokenizer(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def forward(self, pixels: Tensor, guide: Tensor | None = None) -> Tensor:
-        """pixels [B, 3, H, W] in [-1, 1], H and W multiples of f -> reconstruction, differentiable (training)."""
+    def forward(self, pixels: Tensor, guide: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """For training: pixels [B, 3, H, W] in [-1, 1], H and W multiples of f -> reconstruction, differentiable, and
+        what was quantised, [B, H/f, W/f, D].
+        """
         latents = self.encoder(pixels).permute(0, 2, 3, 1).float()  # quantised in 32 bits, also under autocast
-        return self.decoder(self.quantizer(latents).permute(0, 3, 1, 2), guide=guide)
+        return self.decoder(self.quantizer(latents).permute(0, 3, 1, 2), guide=guide), latents
 
     def encode(self, pixels: Tensor) -> Tensor:
         """pixels [B, 3, H, W] in [-1, 1] -> tokens [B, H/f, W/f] int64 in [0, V). Raises ValueError for odd sizes."""

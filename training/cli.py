@@ -121,6 +121,12 @@ def tokenizer_command(
     detail: Annotated[
         float, typer.Option(min=0.0, help="Weight on the strength of detail; 12 sharpens a decoder that goes on alone.")
     ] = TokenizerRecipe.detail,
+    stars: Annotated[
+        float, typer.Option(min=0.0, help="Weight on the scenes' stars; 250 makes a tokenizer that goes on keep them.")
+    ] = TokenizerRecipe.stars,
+    keep: Annotated[
+        float, typer.Option(min=0.0, help="Weight that keeps tokens what they are in --weights; 0.1 moves few of them.")
+    ] = TokenizerRecipe.keep,
     adversarial: Annotated[
         float,
         typer.Option(min=0.0, help="Pull of a discriminator: 0.3 makes edges crisp, 0.6 gives them rims."),
@@ -144,12 +150,16 @@ def tokenizer_command(
     """
     if unknown := set(freeze or ()) - {"encoder", "decoder"}:
         raise typer.BadParameter(f"{unknown.pop()!r} is neither encoder nor decoder", param_hint="--freeze")
+    if keep and weights is None:
+        raise typer.BadParameter("there is nothing to keep without --weights", param_hint="--keep")
     config = _preset(preset)
     initial = None if weights is None else _begun(weights, config).tokenizer.state_dict()
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     with _devices(device, threads) as own:
         pictures, scenes = _pictures(data, photos, TOKENIZER_SIDE_PX)
-        recipe = TokenizerRecipe(batch=batch, detail=detail, adversarial=adversarial, frozen=tuple(freeze or ()))
+        recipe = TokenizerRecipe(
+            batch=batch, detail=detail, stars=stars, keep=keep, adversarial=adversarial, frozen=tuple(freeze or ())
+        )
         recipe = recipe if scenes else replace(recipe, pictures_share=1.0)
         train_tokenizer(config, settings, recipe, pictures, own, own_seed(seed), initial)
 

@@ -1,5 +1,6 @@
 """Trains the tokenizer: reconstruction of rendered scenes, of pictures of one's own, or of both."""
 
+import copy
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from training.folders import FolderData
 from training.loop import RunSettings, Trainer
 from training.sheets import save_sheet
 
+STARLESS = 0.05  # light of stars, of the whole range, below which a token shows none
+
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
@@ -34,6 +37,13 @@ class TokenizerRecipe:
     # a fifth too soft, of photographs by half; with 12 from the first step on all else is learned late. So 12 is for a
     # decoder that goes on alone (docs/training.md).
     detail: float = 1.0
+    # Weight of the absolute error at stars: few pixels, and the first that a blur takes away. Beside it a share of the
+    # scenes is starry. For a tokenizer that goes on; 0 = stars count like all else.
+    stars: float = 0.0
+    starry_share: float = 0.3
+    # Weight of how far tokens move from what they were when the tokenizer began, in squared levels; those with a star
+    # may. Who reads tokens has then little to learn anew.
+    keep: float = 0.0
     guided_share: float = 0.3  # of the crops, a part of whose pixels is given to the decoder
     # How strongly a discriminator pulls beside all else (training/discriminator.py); 0 = there is none.
     adversarial: float = 0.0
@@ -54,6 +64,18 @@ def reconstruction_loss(output: Tensor, target: Tensor, recipe: TokenizerRecipe)
         strength = F.l1_loss(F.avg_pool2d(drawn.abs(), 4, 2), F.avg_pool2d(wanted.abs(), 4, 2))
         loss = loss + recipe.detail * strength
     return loss
+
+
+def star_loss(output: Tensor, target: Tensor, stars: Tensor) -> Tensor:
+    """Absolute error of stars and the pixels around them, [B, 1, H, W] in [0, 1], as a part of all pixels' mean."""
+    return ((output - target).abs() * F.max_pool2d(stars, 3, 1, 1)).mean()
+
+
+def moved(latents: Tensor, before: Tensor, stars: Tensor, levels: Tensor) -> Tensor:
+    """Mean square of how many levels latents [B, h, w, D] are from those before, in tokens without a star."""
+    starless = F.max_pool2d(stars, stars.shape[-1] // latents.shape[2]) < STARLESS
+    steps = (latents.tanh() - before.tanh()) * (levels - 1) / 2
+    return (steps.square() * starless.permute(0, 2, 3, 1)).mean()
 
 
 def psnr(output: Tensor, target: Tensor) -> float:
@@ -91,21 +113,27 @@ class Crops:
     ) -> None:
         self._recipe, self._pictures, self._share, self._device = recipe, pictures, share, device
         self._random = random.Random(seed)
-        self._scenes = PicturePool(seed, device, recipe.pictures) if share < 1 else None
+        starry = recipe.starry_share if recipe.stars else 0.0
+        self._scenes = PicturePool(seed, device, recipe.pictures, starry) if share < 1 else None
 
-    def next(self, step: int) -> Tensor:
-        """[batch, 3, crop_px, crop_px] float32 in [-1, 1]."""
+    def next(self, step: int) -> tuple[Tensor, Tensor]:
+        """[batch, 3, crop_px, crop_px] float32 in [-1, 1]; how much of each pixel is stars, as far as that is known,
+        [batch, 1, crop_px, crop_px] in [0, 1].
+        """
         count, side = self._recipe.batch, self._recipe.crop_px
         own = sum(self._random.random() < self._share for _ in range(count)) if self._scenes else count
-        parts = []
+        parts: list[Tensor] = []
+        stars: list[Tensor] = []
         if own and self._pictures is not None:
             drawn = [self._pictures.random_crop(self._random, side, side, self._recipe.scales)[0] for _ in range(own)]
             parts.append(to_float(torch.stack(drawn).to(self._device)))
+            stars.append(torch.zeros_like(parts[0][:, :1]))
         if self._scenes and own < count:
             if step % 4 == 0:
                 self._scenes.renew(2)
-            parts.append(self._scenes.crops(count - own, side))
-        return torch.cat(parts)
+            for each, of in zip((parts, stars), self._scenes.crops(count - own, side), strict=True):
+                each.append(of)
+        return torch.cat(parts), torch.cat(stars)
 
 
 def some_given(pixels: Tensor, share: float, rng: random.Random) -> Tensor:
@@ -151,6 +179,7 @@ def train_tokenizer(
     if initial is not None:
         tokenizer.load_state_dict(initial)
     tokenizer.to(device, memory_format=torch.channels_last)
+    before = copy.deepcopy(tokenizer.encoder).requires_grad_(False) if recipe.keep and initial is not None else None
     for part in recipe.frozen:
         tokenizer.get_submodule(part).requires_grad_(False)
     trained = nn.ModuleDict({"tokenizer": tokenizer})
@@ -167,12 +196,18 @@ def train_tokenizer(
     sheet = torch.stack((scenes or cut)[:6])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        pixels = crops.next(step)
+        pixels, stars = crops.next(step)
         given = some_given(pixels, recipe.guided_share, rng)
         with autocast(device):
-            output = tokenizer(pixels, guide_from(pixels, given))
+            output, latents = tokenizer(pixels, guide_from(pixels, given))
         output = torch.where(given[:, None], pixels, output.float())  # what is given is not drawn
         value, figures = reconstruction_loss(output, pixels, recipe), {"train_psnr": psnr(output.detach(), pixels)}
+        if recipe.stars:
+            value = value + recipe.stars * star_loss(output, pixels, stars)
+        if before is not None:
+            with torch.no_grad():
+                kept = before(pixels).permute(0, 2, 3, 1)
+            value = value + recipe.keep * moved(latents, kept, stars, tokenizer.quantizer.levels)
         if recipe.adversarial:
             share = recipe.adversarial * min(1.0, step / HEARD_AFTER)
             value, judged = adversarial_loss(trained["discriminator"], output, pixels, value, share)

@@ -14,6 +14,7 @@ from model.config import PRESETS
 from model.text import TextEncoder, WordPieces
 from model.tokenizer import Tokenizer
 from model.transformer import VOCABULARY, Transformer
+from training.datasets import PicturePool, held_out_scenes
 from training.loop import RunSettings, Trainer
 from training.losses import CanvasLoss, displaced, roughened
 from training.optimizer import Muon, build_optimizers, orthogonalise
@@ -21,7 +22,7 @@ from training.outlines import Sketches
 from training.recipe import TransformerRecipe
 from training.sketcher import train_sketcher
 from training.sources import TokenBatch, TokenSource, Window
-from training.tokenizer import TokenizerRecipe, psnr, some_given, train_tokenizer
+from training.tokenizer import TokenizerRecipe, moved, psnr, some_given, star_loss, train_tokenizer
 from training.transformer import train_transformer
 
 CPU = torch.device("cpu")
@@ -68,6 +69,41 @@ def test_tokenizer_training_improves_reconstruction_and_leaves_its_run(run: tupl
     assert float(last["scene_psnr"]) > 8
     assert (folder / "curve.png").stat().st_size > 1000
     assert list((folder / "samples").glob("*.png"))
+
+
+def test_tokens_stay_what_they_were_where_that_is_asked_for(run: tuple[Path, Tokenizer], tmp_path: Path) -> None:
+    _, begun = run
+    scenes = held_out_scenes(4, 64, 64, CPU)
+    changed = {}
+    for keep in (0.0, 30.0):
+        recipe = TokenizerRecipe(batch=4, crop_px=32, pictures=8, stars=50.0, keep=keep)
+        further = settings(tmp_path / str(keep), 25, ema=0.5, lr=5e-3)
+        trained = train_tokenizer(NANO, further, recipe, None, CPU, initial=begun.state_dict())
+        changed[keep] = float((trained.encode(scenes) != begun.encode(scenes)).float().mean())
+    assert 0 < changed[30.0] < 0.7 * changed[0.0]
+
+
+def test_crops_of_starry_scenes_say_where_the_stars_are() -> None:
+    pixels, stars = PicturePool(0, CPU, 8, starry=1.0).crops(16, 64)
+    shining = stars > 0.2
+    assert 0 < shining.float().mean() < 0.1
+    light = pixels.mean(1, keepdim=True)
+    assert light[shining].mean() > light[~shining].mean() + 0.2
+    assert not PicturePool(0, CPU, 8).crops(16, 64)[1].any()
+
+
+def test_a_lost_star_costs_and_a_token_with_one_may_move() -> None:
+    stars = torch.zeros(1, 1, 16, 16)
+    stars[..., 4, 4] = 1
+    dark, lit = torch.full((1, 3, 16, 16), -1.0), torch.full((1, 3, 16, 16), -1.0)
+    lit[..., 4, 4] = 1
+    assert float(star_loss(dark, lit, stars)) == pytest.approx(2 / 256)
+    assert float(star_loss(dark, lit, torch.zeros_like(stars))) == 0
+    before, levels = torch.zeros(1, 2, 2, 4), torch.tensor([8, 5, 5, 5])
+    elsewhere, there = before.clone(), before.clone()
+    elsewhere[0, 1, 1, 1] = there[0, 0, 0, 1] = torch.tensor(0.5).atanh()  # one of five levels
+    assert float(moved(elsewhere, before, stars, levels)) == pytest.approx(1 / 16)
+    assert float(moved(there, before, stars, levels)) == 0
 
 
 def test_a_resumed_run_goes_on_with_its_step_time_and_weights(run: tuple[Path, Tokenizer]) -> None:

@@ -107,6 +107,7 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
         ("transformer", ["--tokenizer", "{empty}"], "train it first"),
         ("transformer", ["--schedule", "odd"], "neither canvas nor patch"),
         ("tokenizer", ["--freeze", "stem"], "'stem' is neither encoder nor decoder"),
+        ("tokenizer", ["--keep", "1"], "nothing to keep without --weights"),
         ("transformer", ["--weights", str(SHIPPED), "--preset", "small"], "is not of preset small"),
         ("plan", ["--preset", "huge"], "'huge' is none of"),
     ],

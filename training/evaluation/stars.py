@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.tokenizer import Tokenizer
-from training.attributes import Attributes, sample_attributes
-from training.datasets import HELD_OUT_SEEDS, to_float, to_uint8
+from training.datasets import HELD_OUT_SEEDS, starry_attributes, to_float, to_uint8, without_stars
 from training.evaluation.metrics import bootstrap_interval, luminance, point_contrast, ratio_of_sums
 from training.evaluation.rows import Row
 from training.evaluation.survival import survive
@@ -25,16 +24,11 @@ def night_scenes(count: int, side: int, device: torch.device) -> tuple[Tensor, l
     Returns pixels [count, 3, side, side] in [-1, 1], and for each scene the stars' rows and columns [K, 2]. The places
     are known, not guessed: each scene is drawn again without stars, and the difference is stars.
     """
-    rng = random.Random("night scenes")
-    shown: list[Attributes] = []
-    while len(shown) < count:
-        if "stars" in (drawn := sample_attributes(rng)).celestial:
-            shown.append(drawn)
+    shown = starry_attributes(count, random.Random("night scenes"))
     scenes = sample_scenes(count, HELD_OUT_SEEDS + 400_000, device=device, attributes=shown)
     starry = render(scenes, (side, side))
-    scenes.numbers["stars"] = torch.zeros_like(scenes.numbers["stars"])
     light = luminance(starry)
-    glow = light - luminance(render(scenes, (side, side)))
+    glow = light - luminance(render(without_stars(scenes), (side, side)))
     # the brightest around also in the scene itself: not one at the moon's rim
     peaks = (glow > VISIBLE) & (light == F.max_pool2d(light[:, None], 5, 1, 2)[:, 0])
     places = [peak.nonzero() for peak in peaks]
