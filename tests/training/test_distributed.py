@@ -37,7 +37,7 @@ def train(folder):
         def loss(step):
             noise = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(step)) * 2 - 1
             mine = noise.chunk(size())[rank()]
-            value = (model(mine) - mine).square().mean()
+            value = (model(mine)[0] - mine).square().mean()
             if step == 0 and rank() == size() - 1:
                 value = value + 1e-6 * unused.sum()  # took part in one process only
             return value, {{}}
