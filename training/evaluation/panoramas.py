@@ -23,7 +23,7 @@ DRIFTS = {
 
 def measure(setting: Setting) -> Part:
     """Panoramas of 2048x256 beside rendered ones."""
-    count = setting.counts.share(5, 3)  # the 90th percentile of 25 hung on three of them
+    count = setting.counts.share(5, 3)  # of 25, the 90th percentile would hang on three
     drawn = setting.gallery.draw("panoramas", held_out_captions(count, CAPTIONS_SEED), WIDTH, HEIGHT)
     rendered = setting.rendered(count, WIDTH, HEIGHT, 320_000)[0]
     of_drawn, of_rendered = drifts(setting, drawn), drifts(setting, rendered)
