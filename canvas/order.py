@@ -160,3 +160,11 @@ def _inside(grid: Grid, patch: Patch, offsets: tuple[tuple[int, int, int], ...])
 
 def _clip(value: int, length: int) -> int:
     return min(max(value, 0), length - 1)
+
+
+def wavefront(grid: Grid, order: Order, extent: Extent) -> Iterator[list[Patch]]:
+    """The patches of a canvas in as few rounds as can be: those of a round look at none of the same round."""
+    done: set[Patch] = set()
+    while todo := ready(grid, order, extent, done):
+        yield todo
+        done.update(todo)

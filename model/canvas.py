@@ -33,11 +33,12 @@ class Canvas:
     words: list[Words]  # the same of both as native code reads it; empty where there is none
     tokens: Tensor  # [F, rows * m, columns * m] int64, row by row
     known: KnownPixels | None = None
-    outline: Outline | None = None  # its sketch and draft; None where there is none
+    outline: Outline | None = None  # its sketch and last draft; None where there is none
     sketch_view: SketchView | None = None  # of these: what patches are told of
     one_pass: float = 1.0  # guidance in one pass by this sketch
     said: Tensor | None = None  # [1] float64, takes log p(tokens | prompt) / p(tokens) of guided ones, in nats
-    beside: Tensor | None = None  # [1 or 2, M, D], told to its patches: of which canvas this is a sketch or draft
+    beside: Tensor | None = None  # [1, M, D], told to its patches: of which canvas this is a sketch or draft
+    followed: Tensor | None = None  # of a draft: pixels of the sketch or draft before it, [1, 3, h, w] in [-1, 1]
     phase: int = 0  # of the plan, counted from 0
     done: set[Patch] = field(default_factory=set)
     _sharing: threading.Lock = field(default_factory=threading.Lock)

@@ -24,7 +24,7 @@ from model.known import KnownPixels, known_tokens
 from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
-from model.sketch import DRAFT_SIDE, WITHOUT_PROMPT, Outline
+from model.sketch import DRAFT_PATCHES, WITHOUT_PROMPT, Outline
 from model.sketching import SKETCHES, Sketcher, draw_outline
 from model.text import WordPieces
 from model.tokenizer import Tokenizer
@@ -107,7 +107,7 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
-        A canvas of which nothing is known begins with its sketch and draft, if the model has learned to: drawn at once.
+        A canvas of which nothing is known begins with its sketch and drafts, if the model has learned to draw them.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
@@ -302,10 +302,14 @@ class PatchDecoder:
         """What a patch is told with its prompt and with none, [2, M + 1, D]."""
         reader, order = self.reader, canvas.order.name
         place = torch.tensor([canvas.place(patch)], dtype=reader.begin.dtype, device=self.model.device)
-        beside = canvas.beside
+        beside, told = canvas.beside, None
         if canvas.sketch_view is not None and patch.frame == 0:  # a film's is of its first frame
             told = reader.sketched(canvas.sketch_view, place[:, None], order, canvas.one_pass)[:, 0]
-            beside = torch.cat([told, WITHOUT_PROMPT * told])
+        elif canvas.followed is not None and isinstance(reader, Sketcher):
+            told = reader.follow(canvas.followed.to(place.dtype), place[:, None], order)[:, 0]
+        if told is not None:
+            told = torch.cat([told, WITHOUT_PROMPT * told])
+            beside = told if beside is None else beside + told
         return reader.conditions(order, place, canvas.prompt, beside).float()
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
@@ -333,7 +337,7 @@ def sketch_decoder(model: Model, step: str = "auto", threads: int = 1) -> PatchD
     """What draw_outline() draws with. Raises ValueError where there is no sketcher."""
     if model.sketcher is None:
         raise ValueError("these weights have no sketcher")
-    config, pages = replace(model.config, transformer=model.sketcher.config), 2 * max(SKETCHES, DRAFT_SIDE**2)
+    config, pages = replace(model.config, transformer=model.sketcher.config), 2 * max(SKETCHES, DRAFT_PATCHES)
     return PatchDecoder(replace(model, config=config, transformer=model.sketcher), SKETCHES, pages, step, threads)
 
 

@@ -34,7 +34,7 @@ def first_pixels(decoder: PatchDecoder, canvas: Canvas, patch: Patch) -> Tensor:
 
 @torch.inference_mode()
 def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
-    """The whole canvas as its draft, or else its sketch, has it, squeezed to a square, [3, h, h] in [-1, 1]."""
+    """The whole canvas as its last draft, or else its sketch, has it, [3, h, w] in [-1, 1]."""
     if canvas.outline is None:
         return None
     return decoder.pixels.decode(canvas.outline.shown[None])[0]

@@ -1,13 +1,14 @@
-"""The sketch of a canvas and its draft: the whole of it in few tokens, drawn first, and read by every patch.
+"""The sketch of a canvas and its drafts: the whole of it in few tokens, drawn first, and read by every patch.
 
 Patches look no further than their neighbours, so none of them can know whether the one sun that was asked for has risen
-already, nor how high the horizon was forty patches ago. The sketch tells them: the canvas in as many tokens as one
-patch has. A sun is one or two tokens there, too few to be round, so of models that have learned to, the sketch is
-followed by a draft of twice its sides. Both are drawn from the prompt by weights of their own (sketching.py); they take
-no page of the pool, because patches are told of them as they are of their place on the canvas. They are squeezed to
-squares, so they cost the same whatever the canvas. Patches are told what the sketch's tokens mean where they lie, and
-what the draft's pixels, or else the sketch's, show around them: to draw what pixels show, and sharper, is easier than
-to learn anew where within a token a sun stands.
+already, nor how high the horizon was forty patches ago. The sketch tells them: the canvas, squeezed to a square, in as
+many tokens as one patch has. A sun is one or two tokens there, too few to be round, so of models that have learned to,
+the sketch is followed by drafts, each with twice the rows and columns of the one before, up to half of the canvas's
+own, or as many as DRAFT_PATCHES allow: so a canvas of any size begins in bounded time. Sketch and drafts are drawn from
+the prompt by weights of their own (sketching.py); they take no page of the pool, because patches are told of them as
+they are of their place on the canvas: what the sketch's tokens mean where they lie, and what the last draft's pixels,
+or else the sketch's, show around them. To draw what pixels show, and sharper, is easier than to learn anew where within
+a token a sun stands.
 Known approach: coarse first, as in Razavi et al., "Generating Diverse High-Fidelity Images with VQ-VAE-2" (2019).
 """
 
@@ -18,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DRAFT_SIDE = 2  # patches, each way
+from canvas.grid import Grid
+
+DRAFT_PATCHES = 64  # that a draft has at most: a second or two before the first patch of the largest canvases
 # How much of a sketch the pass without a prompt is told: guidance draws away from pictures that know less of it. Told
 # nothing, pictures are too loud; told half, patches show their borders; told all, suns and moons get lost.
 WITHOUT_PROMPT = 0.7
@@ -32,7 +35,9 @@ WIDE = tuple(2.0 * i - 4 for i in range(5))
 
 @dataclass(frozen=True)
 class Outline:
-    """What a canvas begins with: tokens of its sketch [m, m], and of its draft [2 m, 2 m], where there is one."""
+    """What a canvas begins with: tokens of its sketch [m, m], and of its last draft of R x C patches [R m, C m], where
+    there is one.
+    """
 
     sketch: Tensor
     draft: Tensor | None = None
@@ -48,7 +53,16 @@ class SketchView:
     """The sketches and drafts of B canvases, as their patches look at them."""
 
     cells: Tensor  # [B, D, m, m]: each token of the sketch in the light of all others
-    pixels: Tensor  # [B, 3, 2 px, 2 px] of the draft, or [B, 3, px, px] of the sketch, in [-1, 1]
+    pixels: Tensor  # [B, 3, R px, C px] of the last draft, or [B, 3, px, px] of the sketch, in [-1, 1]
+
+
+def draft_grids(grid: Grid) -> list[Grid]:
+    """The drafts of a canvas, the coarsest, which follows the sketch, first; none of one of a patch or two by two."""
+    drafts, rows, columns = [], grid.rows, grid.columns
+    while (rows, columns) != (1, 1):
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+        drafts.append(Grid(1, rows, columns, grid.patch_px))
+    return [draft for draft in reversed(drafts) if 1 < len(draft) <= DRAFT_PATCHES]
 
 
 class PixelReader(nn.Module):
@@ -71,8 +85,8 @@ class PixelReader(nn.Module):
         """The colours around each token [B, N, M, 3 K]; arguments as above."""
         where, size = lie(place, steps, self.side)
         close, wide = (
-            torch.cartesian_prod(offsets, offsets)
-            for offsets in (where.new_tensor(self.close), where.new_tensor(WIDE) / pixels.shape[-1])
+            torch.cartesian_prod(*(where.new_tensor(offsets),) * 2) / where.new_tensor(sides)
+            for offsets, sides in ((self.close, (1, 1)), (WIDE, pixels.shape[-2:]))
         )
         offsets = torch.cat([close * (size / self.side)[..., None, :], wide.expand(*size.shape[:2], 1, -1, -1)], 3)
         points = where[..., None, :] + offsets  # [B, N, M, K, 2]

@@ -1,4 +1,4 @@
-"""Draws the sketch and the draft that a canvas begins with (sketch.py says what its patches are told of them)."""
+"""Draws the sketch and the drafts that a canvas begins with (sketch.py says what its patches are told of them)."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from canvas.grid import Grid
-from canvas.order import ORDERS
+from canvas.order import ORDERS, wavefront
 from canvas.plan import compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
 from model.sampling import Sampling
-from model.sketch import CLOSER, DRAFT_SIDE, WITHOUT_PROMPT, Outline, PixelReader
+from model.sketch import CLOSER, Outline, PixelReader, draft_grids
 from model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ GAIN = 4.0  # how much faster the canvas's shape is learned than weights that we
 class Sketcher(Transformer):
     """Draws sketches and drafts, of the same shape as the transformer that draws patches, and trained apart from it.
 
-    A sketch is a canvas of one patch, and what it is told beside the prompt is how wide the whole canvas is. A draft is
-    one of DRAFT_SIDE x DRAFT_SIDE patches, which are told what the sketch's pixels show.
+    A sketch is a canvas of one patch, and what it is told beside the prompt is how wide the whole canvas is. A draft's
+    patches are told the same, and what the pixels of the sketch, or of the draft before it, show.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -47,8 +47,8 @@ class Sketcher(Transformer):
         return told[:, None].expand(-1, self.config.tokens_per_patch, -1)
 
     def follow(self, pixels: Tensor, place: Tensor, order: str) -> Tensor:
-        """What sketches, pixels [B, 3, px, px] in [-1, 1], tell the patches of their drafts at place [B, N, 4]:
-        [B, N, M, D] in scan order.
+        """What pixels [B, 3, h, w] in [-1, 1], of sketches or drafts, tell the patches of the drafts after them, at
+        place [B, N, 4]: [B, N, M, D] in scan order.
         """
         return self.draft.told_pixels(pixels, place, self.scans[order].steps)
 
@@ -56,11 +56,11 @@ class Sketcher(Transformer):
 def draw_outline(
     decoder: "PatchDecoder", key: str, grid: Grid, prompt: str | None, sampling: Sampling, seed: int
 ) -> Outline:
-    """The sketch of a canvas, and the draft that follows it, of sketchers that have learned to.
+    """The sketch of a canvas, and the last of the drafts that follow it, of sketchers that have learned to.
 
     Of several sketches it is the one that says most of the prompt, by log p(sketch | prompt) / p(sketch).
-    decoder: of a sketcher, with SKETCHES slots and room in its pool for as many.  key, grid, sampling, seed: of the
-    canvas.
+    decoder: of a sketcher, with SKETCHES slots and room in its pool for as many, and for a draft.  key, grid, sampling,
+    seed: of the canvas.
     """
     sketcher = decoder.reader
     assert isinstance(sketcher, Sketcher)
@@ -88,24 +88,25 @@ def draw_outline(
     for sketch in sketches:
         decoder.remove(sketch, patch)
     outline = Outline(drawn[int(said.argmax())].view(decoder.config.patch_tokens, -1))
-    if not decoder.config.draft:
-        return outline
-    return replace(outline, draft=_draw_draft(decoder, replace(first, seed=own_seed(seed, SKETCHES)), outline.sketch))
+    for number, draft in enumerate(draft_grids(grid) if decoder.config.draft else []):
+        canvas = replace(first, seed=own_seed(seed, SKETCHES + number))
+        outline = replace(outline, draft=_draw_draft(decoder, canvas, draft, outline.shown))
+    return outline
 
 
-def _draw_draft(decoder: "PatchDecoder", canvas: Canvas, sketch: Tensor) -> Tensor:
-    """The draft's tokens [2 m, 2 m]. canvas: of its sketch; what that is told of the canvas, its patches are too."""
-    sketcher, order, side = decoder.reader, canvas.order, decoder.config.patch_tokens
-    assert isinstance(sketcher, Sketcher)
-    grid = Grid(1, DRAFT_SIDE, DRAFT_SIDE, canvas.grid.patch_px)
-    pixels = decoder.pixels.decode(sketch[None])
-    tokens = torch.zeros(1, DRAFT_SIDE * side, DRAFT_SIDE * side, dtype=torch.long, device=sketch.device)
-    draft = replace(canvas, plan=compile_plan(grid, order, decoder.extent), tokens=tokens, done=set())
-    for patch in order.sequence(grid):
-        place = torch.tensor([[draft.place(patch)]], dtype=sketcher.begin.dtype, device=sketch.device)
-        shown = sketcher.follow(pixels.to(place.dtype), place, order.name)[:, 0]
-        draft.beside = canvas.beside + torch.cat([shown, WITHOUT_PROMPT * shown])
-        decoder.decode([(draft, patch)])
+def _draw_draft(decoder: "PatchDecoder", sketch: Canvas, grid: Grid, before: Tensor) -> Tensor:
+    """A draft's tokens [R m, C m]. sketch: canvas of it.  before: tokens of what the draft follows."""
+    side, slots = decoder.config.patch_tokens, decoder.slots
+    draft = replace(
+        sketch,
+        plan=compile_plan(grid, sketch.order, decoder.extent),
+        tokens=torch.zeros(1, grid.rows * side, grid.columns * side, dtype=torch.long, device=before.device),
+        done=set(),
+        followed=decoder.pixels.decode(before[None]),
+    )
+    for patches in wavefront(grid, draft.order, decoder.extent):
+        for start in range(0, len(patches), slots):
+            decoder.decode([(draft, patch) for patch in patches[start : start + slots]])
     for patch in grid:
         decoder.remove(draft, patch)
     return draft.tokens[0]

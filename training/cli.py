@@ -178,6 +178,9 @@ def transformer_command(
     patches: Annotated[
         int, typer.Option(min=1, help="Patches per step and process, over all pictures of a batch.")
     ] = TransformerRecipe.patches_per_step,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="text: words keep their meaning, all but their reading learns.")
+    ] = None,
     schedule: Annotated[
         str, typer.Option(help="canvas: one step per batch. patch: the paper's render and optimise.")
     ] = ("canvas"),
@@ -200,7 +203,9 @@ def transformer_command(
         raise typer.BadParameter(f"{schedule!r} is neither canvas nor patch", param_hint="--schedule")
     config = _preset(preset)
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
-    recipe = replace(TransformerRecipe(), patches_per_step=patches, schedule=schedule)
+    if unknown := set(freeze or ()) - {"text"}:
+        raise typer.BadParameter(f"{unknown.pop()!r} is not text", param_hint="--freeze")
+    recipe = replace(TransformerRecipe(), patches_per_step=patches, schedule=schedule, frozen=tuple(freeze or ()))
     begun = None if weights is None else _begun(weights, config)
     with _devices(device, threads) as own:
         if schedule == "patch" and size() > 1:

@@ -41,6 +41,7 @@ class TransformerRecipe:
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.
     contrast: float = 0.5
     contrast_weight: float = 0.4
+    frozen: tuple[str, ...] = ()  # parts that stay as they are: with "text", the transformer's reading of words
     schedule: str = "canvas"
 
     def prompts(self, batch: TokenBatch, chooser: random.Random) -> list[str | None]:

@@ -26,11 +26,12 @@ from training.losses import AttributeProbe, CanvasLoss, read_captions, roughened
 from training.reader import begun_with, teach_pixels
 from training.recipe import TransformerRecipe
 from training.sheets import save_sheet
-from training.sketch_batches import SketchSource, draft_batch, sketch_batch
+from training.sketch_batches import SketchSource, sketch_batch
 from training.sources import CaptionedCrops, TokenBatch
 from training.transformer import SAMPLE_PROMPTS
 
 HELD_OUT = 3  # batches of scenes
+HELD_OUT_DRAFTS = {"held_out_drafts": (4, 4), "held_out_wide_drafts": (4, 16)}  # rows and columns of their canvases
 SAMPLED = Sampling(top_p=0.98, cfg_scale=4.0)
 
 
@@ -73,7 +74,12 @@ def train_sketcher(
     rendered = [scenes.render(recipe.windows[0], HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
     known = [(batch.sketches, batch.shows) for batch in rendered if batch.sketches is not None]
     held_out = [sketch_batch(*each) for each in known]
-    held_out_drafts = [draft_batch(s.drafts, s, shows) for s, shows in known if s.drafts is not None]
+    fixed, px = SketchSource(recipe.source(tokenizer, config, device, 0)), config.patch_px
+    held_out_drafts = {
+        name: [fixed.last_drafts(Grid(1, *shape, px), HELD_OUT_SEEDS + i) for i in range(HELD_OUT)]
+        for name, shape in HELD_OUT_DRAFTS.items()
+        if drafted
+    }
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         noise = recipe.text_noise * chooser.random()
@@ -110,7 +116,7 @@ def train_sketcher(
             "held_out_no_text": mean(told=False),
             "held_out_contrast": float(torch.stack(contrasts).mean()),
         }
-        return figures | ({"held_out_drafts": mean(told=True, batches=held_out_drafts)} if drafted else {})
+        return figures | {name: mean(told=True, batches=batches) for name, batches in held_out_drafts.items()}
 
     def sample(path: Path) -> None:
         model = Model(config, tokenizer, sketcher, words, "training", sketcher)
@@ -124,6 +130,6 @@ def train_sketcher(
 @torch.no_grad()
 def draw_outlines(model: Model) -> Tensor:
     """The draft, or sketch, of a square canvas for each of SAMPLE_PROMPTS, as pixels [P, 3, h, h] in [-1, 1]."""
-    decoder, square = sketch_decoder(model), Grid(1, 1, 1, model.config.patch_px)
+    decoder, square = sketch_decoder(model), Grid(1, 4, 4, model.config.patch_px)
     drawn = [draw_outline(decoder, f"{i}", square, prompt, SAMPLED, i) for i, prompt in enumerate(SAMPLE_PROMPTS)]
     return model.tokenizer.decode(torch.stack([outline.shown for outline in drawn]))

@@ -35,7 +35,9 @@ class Window:
 # Whole pictures first; then windows with their place on canvases up to 38912 x 2048 pixels (608 x 32 patches of 64), so
 # that a huge picture is one picture and not a tiling; then films.
 WINDOWS = (
-    Window(0.26, 4, 4, 4, 4),
+    Window(0.01, 1, 1, 1, 1),
+    Window(0.01, 2, 2, 2, 2),
+    Window(0.24, 4, 4, 4, 4),
     Window(0.22, 4, 8, 4, 8),
     Window(0.05, 4, 6, 4, 6),
     Window(0.03, 3, 4, 3, 4),
@@ -181,7 +183,8 @@ class TokenSource:
         """
         rng, m = self.random, self.config.transformer.patch_tokens
         tokens, places, shows, sketches, aspects, drafts, weights = [], [], [], [], [], [], []
-        for batch in rng.choices(stills, k=self.patches):
+        like = rng.choice(stills)  # a batch has drafts of one shape
+        for batch in rng.choices([b for b in stills if _draft_shape(b) == _draft_shape(like)], k=self.patches):
             assert batch.sketches is not None
             picture, row, column = (rng.randrange(n) for n in (len(batch.shows), batch.rows, batch.columns))
             down, right = row * m, column * m
@@ -206,6 +209,7 @@ class TokenSource:
         left = rng.randrange(window.canvas_columns - window.columns + 1)
         motion = Motion(rng.choice(PANS), rng.choice(FRAME_TIMES_S)) if window.frames > 1 else None
         scenes = sample_scenes(self._count(window), seed, aspect=width / height, device=self.device)
+        draft = self.outliner.draft_of(window.canvas_rows, window.canvas_columns)
         start_s = rng.uniform(0, 60)
         frames, weights = [], []
         for frame in range(window.frames):
@@ -219,7 +223,7 @@ class TokenSource:
             now = start_s + (0.0 if motion is None else frame * motion.frame_s)
             pixels = render(scenes, (height, width), box=box, time=now)
             if frame == 0:
-                whole = pixels if pixels.shape[2:] == (height, width) else draw_whole(scenes, height, width, now)
+                whole = pixels if pixels.shape[2:] == (height, width) else draw_whole(scenes, height, width, now, draft)
             frames.append(self.outliner.encode(pixels))
             of_sketch = 1 / self.config.transformer.patch_tokens  # as far as a cell of it tells of the sun
             token = (self.config.tokenizer.factor,) * 2
@@ -235,7 +239,7 @@ class TokenSource:
         )
         tokens = torch.stack(frames, 1)
         place = place.expand(len(tokens), -1, -1).to(self.device)
-        sketches = self.outliner.of_wholes(whole, [width / height] * len(tokens))
+        sketches = self.outliner.of_wholes(whole, [width / height] * len(tokens), draft)
         return TokenBatch(
             tokens,
             window.rows,
@@ -257,11 +261,19 @@ class TokenSource:
         tokens = self.outliner.encode(to_float(torch.stack([crop[0] for crop in crops]).to(self.device)))
         place = torch.stack([places(window, *crop[1]) for crop in crops]).to(self.device)
         words = [as_photograph(crop[2], rng) for crop in crops]
-        sketches = self.outliner.of_pictures([crop[3] for crop in crops])
+        # As of the first one's canvas: a batch has drafts of one shape.
+        top, bottom, left, right = crops[0][1]
+        draft = self.outliner.draft_of(round(window.rows / (bottom - top)), round(window.columns / (right - left)))
+        sketches = self.outliner.of_pictures([crop[3] for crop in crops], draft)
         return TokenBatch(tokens[:, None], window.rows, window.columns, place, words, sketches=sketches)
 
     def _count(self, window: Window) -> int:
         return min(RENDERED_TOGETHER, max(1, self.patches // (window.frames * window.rows * window.columns)))
+
+
+def _draft_shape(batch: TokenBatch) -> torch.Size | None:
+    assert batch.sketches is not None
+    return None if batch.sketches.drafts is None else batch.sketches.drafts.shape[1:]
 
 
 def orb_weights(near: Tensor) -> Tensor:

@@ -67,6 +67,8 @@ def train_transformer(
         transformer.load_state_dict(begun_with(initial, transformer.state_dict()))
     transformer.text.sentence.load_state_dict(sentence)
     transformer.to(device)
+    for part in recipe.frozen:
+        transformer.get_submodule(part).requires_grad_(False)
     probe = AttributeProbe(config.transformer.width).to(device)
     trained = nn.ModuleDict({"transformer": transformer, "probe": probe})
     trained.adamw = {"probe", *(f"transformer.{name}" for name in transformer.adamw)}  # type: ignore[assignment]
@@ -101,7 +103,9 @@ def train_transformer(
             prompts = recipe.prompts(batch, chooser)
             return canvas_loss.render_and_optimise(batch, order, prompts, trainer), {}
         noise = recipe.text_noise * chooser.random()
-        value, figures = read_captions(probe, transformer, words, recipe, chooser, noise)
+        value, figures = torch.zeros((), device=device), {}
+        if "text" not in recipe.frozen:
+            value, figures = read_captions(probe, transformer, words, recipe, chooser, noise)
         if batch.contrastable and chooser.random() < recipe.contrast:
             # A sketch tells more than any caption, so half of the time there is none.
             asked = batch if chooser.random() < 0.5 else replace(batch, sketches=None)

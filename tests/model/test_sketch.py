@@ -1,5 +1,6 @@
 """The sketch of a canvas and its draft: drawn first, told to patches where they show something, and costing no page."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -11,12 +12,21 @@ from canvas.order import ORDERS
 from model.canvas import Canvas
 from model.generate import Model, PatchDecoder, continue_canvas, sketch_decoder
 from model.sampling import Sampling
-from model.sketch import CLOSE, CLOSER, DRAFT_SIDE, WIDE, WITHOUT_PROMPT, PixelReader, SketchReader, SketchView
+from model.sketch import (
+    CLOSE,
+    CLOSER,
+    DRAFT_PATCHES,
+    WIDE,
+    WITHOUT_PROMPT,
+    PixelReader,
+    SketchReader,
+    SketchView,
+    draft_grids,
+)
 from model.sketching import SKETCHES, Sketcher, draw_outline, own_seed
 from model.transformer import Transformer
 from training.losses import CanvasLoss
-from training.outlines import Sketches
-from training.sketch_batches import draft_batch
+from training.sketch_batches import Draft, draft_batch
 
 SAMPLING = Sampling(cfg_scale=2.0)
 PROMPT = "snowy mountains at sunset lake"
@@ -28,7 +38,7 @@ def start(decoder: PatchDecoder, model: Model, seed: int = 3, **changes: object)
 
 
 def random_view(model: Model) -> SketchView:
-    m, px = model.config.transformer.patch_tokens, DRAFT_SIDE * model.config.patch_px
+    m, px = model.config.transformer.patch_tokens, 2 * model.config.patch_px
     return SketchView(torch.randn(1, model.config.transformer.width, m, m), torch.rand(1, 3, px, px) * 2 - 1)
 
 
@@ -75,16 +85,17 @@ def test_a_token_is_told_the_pixels_around_it(model: Model) -> None:
 @pytest.mark.parametrize("close", [CLOSE, CLOSER])
 @pytest.mark.parametrize("columns", [2, 64])
 def test_colours_are_looked_up_where_they_lie(columns: int, close: tuple[float, ...]) -> None:
-    """Of a draft whose red says how far right, and whose green how far down, a pixel is."""
+    """Of a draft twice as wide as high whose red says how far right, and whose green how far down, a pixel is."""
     reader, px = PixelReader(32, 4, close), 32
-    across = (torch.arange(px) + 0.5) / px
-    pixels = torch.stack([across.expand(px, px), across[:, None].expand(px, px), torch.zeros(px, px)])[None]
+    down, across = ((torch.arange(n) + 0.5) / n for n in (px, 2 * px))
+    sides = (px, 2 * px)
+    pixels = torch.stack([across.expand(sides), down[:, None].expand(sides), torch.zeros(sides)])[None]
     high, wide = 0.5, 1 / columns  # of the patch, around a token in its middle
     place = torch.tensor([[[0.4 - high / 8, 0.4 + high * 7 / 8, 0.6 - wide / 8, 0.6 + wide * 7 / 8]]])
     red, green, _ = reader.colours(pixels, place, torch.tensor([[0, 0]])).view(-1, 3).unbind(1)
     down, right = (torch.tensor(close) * side / 4 for side in (high, wide))  # in sides of a token
-    far = torch.tensor(WIDE) / px
-    expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + far, 0.6 + far)]
+    far = torch.tensor(WIDE) / px  # in pixels of the draft
+    expected = [*torch.cartesian_prod(0.4 + down, 0.6 + right), *torch.cartesian_prod(0.4 + far, 0.6 + far / 2)]
     assert torch.allclose(torch.stack([green, red], 1), torch.stack(expected), atol=1e-5)
 
 
@@ -115,7 +126,25 @@ def test_models_that_know_no_drafts_are_told_their_sketch_alone(model: Model) ->
     assert canvas.sketch_view.pixels.shape == (1, 3, px, px)
     with_draft = start(PatchDecoder(model), model)
     assert with_draft.sketch_view is not None
-    assert with_draft.sketch_view.pixels.shape == (1, 3, DRAFT_SIDE * px, DRAFT_SIDE * px)
+    assert with_draft.sketch_view.pixels.shape == (1, 3, px, 2 * px), "half of 2 x 3 patches"
+
+
+def test_each_draft_has_twice_the_sides_of_the_one_before_up_to_half_of_the_canvas() -> None:
+    def shapes(rows: int, columns: int) -> list[tuple[int, int]]:
+        return [(draft.rows, draft.columns) for draft in draft_grids(Grid(3, rows, columns, 64))]
+
+    assert shapes(1, 1) == shapes(2, 2) == [], "a sketch has half the sides of two by two patches"
+    assert shapes(4, 4) == [(2, 2)]
+    assert shapes(4, 8) == [(1, 2), (2, 4)]
+    assert shapes(8, 3) == [(2, 1), (4, 2)]
+    assert shapes(4, 32) == [(1, 2), (1, 4), (1, 8), (2, 16)]
+    assert shapes(32, 608) == [(1, 2), (1, 3), (1, 5), (1, 10), (1, 19)], "a larger one would take too long"
+    for rows, columns in ((1000, 1), (7, 90), (500, 500)):
+        drafts = shapes(rows, columns)
+        assert DRAFT_PATCHES / 4 < drafts[-1][0] * drafts[-1][1] <= DRAFT_PATCHES
+        for (r, c), (above, right) in itertools.pairwise(drafts):
+            assert r <= above <= 2 * r
+            assert c <= right <= 2 * c
 
 
 def test_a_sketch_hangs_on_its_job_alone_and_takes_no_pages(model: Model) -> None:
@@ -254,29 +283,37 @@ def test_where_no_prompt_guides_there_is_one_sketch(
 
 
 @pytest.mark.parametrize("step", ["auto", "torch"])
-def test_a_draft_is_drawn_to_its_sketch_patch_by_patch(
-    model: Model, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Greedy and without guidance, each token is the likeliest of one pass over the whole draft, told the sketch's
-    pixels and the canvas's shape.
+def test_drafts_are_drawn_each_to_the_one_before(model: Model, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greedy and without guidance, each token is the likeliest of one pass over the whole draft, told the pixels of the
+    sketch, or of the draft before, and the canvas's shape.
     """
-    decoder = sketch_decoder(model, step)
+    decoder, grid = sketch_decoder(model, step), Grid(1, 3, 6, model.config.patch_px)
     seen = watched(decoder, monkeypatch)
     with torch.inference_mode():
-        outline = draw_outline(
-            decoder, "job", Grid(1, 2, 3, model.config.patch_px), PROMPT, Sampling(temperature=0.0), 3
-        )
-        assert [len(drawn) for _, drawn in seen] == [1] * (1 + DRAFT_SIDE**2)
-        assert len(decoder.pool) == 0
-        sketches = Sketches(outline.sketch[None], torch.tensor([1.5]))
-        losses = CanvasLoss(model.sketcher, model.tokenizer, model.words, model.device)
-        logits, tokens = losses.logits(draft_batch(outline.draft[None], sketches, [None]), "zeta", [PROMPT])
-        unled = losses.logits(
-            replace(draft_batch(outline.draft[None], sketches, [None]), sketches=None), "zeta", [PROMPT]
-        )[0]
-    drawn = logits.gather(-1, tokens[..., None]).squeeze(-1)
-    assert (logits.max(-1).values - drawn).max() < 0.05, "but for near ties: the pool keeps 16 bits"
-    assert not torch.allclose(logits, unled, atol=0.1), "the sketch has its say"
+        outline = draw_outline(decoder, "job", grid, PROMPT, Sampling(temperature=0.0), 3)
+    assert len(decoder.pool) == 0
+    drafts = {id(canvas): canvas for canvases, _ in seen[1:] for canvas in canvases}.values()
+    assert [(d.grid.rows, d.grid.columns) for d in drafts] == [(1, 2), (2, 3)]
+    losses, before = CanvasLoss(model.sketcher, model.tokenizer, model.words, model.device), None
+    for canvas in drafts:
+        place = torch.tensor([canvas.place(patch) for patch in canvas.grid])
+        told = Draft(canvas.tokens[0], canvas.tokens[0], place, outline.sketch, torch.tensor(2.0), before, None)
+        batch = draft_batch([told], canvas.grid.rows, canvas.grid.columns)
+        logits, tokens = losses.logits(batch, "zeta", [PROMPT])
+        unled = losses.logits(replace(batch, sketches=None), "zeta", [PROMPT])[0]
+        drawn = logits.gather(-1, tokens[..., None]).squeeze(-1)
+        assert (logits.max(-1).values - drawn).max() < 0.05, "but for near ties: the pool keeps 16 bits"
+        assert not torch.allclose(logits, unled, atol=0.1), "what is followed has its say"
+        before = canvas.tokens[0]
+    assert torch.equal(outline.draft, before)
+
+
+def test_the_largest_drafts_find_room(model: Model) -> None:
+    decoder = sketch_decoder(model)
+    for rows, columns in ((16, 16), (4, 64), (256, 1)):
+        outline = draw_outline(decoder, "job", Grid(1, rows, columns, model.config.patch_px), PROMPT, SAMPLING, 3)
+        assert outline.draft.numel() == DRAFT_PATCHES * model.config.transformer.tokens_per_patch
+    assert len(decoder.pool) == 0
 
 
 def test_a_prompt_is_read_once_for_the_sketch_and_the_patches(model: Model) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from canvas.grid import Grid
 from model.config import PRESETS
 from model.tokenizer import Tokenizer
 from training import outlines, scenes, sketch_batches, sources
@@ -156,11 +157,9 @@ def test_the_sketch_of_a_picture_is_all_of_it_in_the_tokens_of_one_patch(tokeniz
     assert batch.sketches is not None
     assert torch.equal(batch.sketches.tokens, torch.cat([tokenizer.encode(p[None]) for p in squeezed]))
     assert batch.sketches.aspects.tolist() == [2.0] * 8
-    twice = torch.nn.functional.interpolate(
-        torch.nn.functional.interpolate(pixels, (128, 128), mode="nearest"), (64, 64), mode="area"
-    )
+    half = torch.nn.functional.interpolate(pixels, (32, 64), mode="area")
     assert batch.sketches.drafts is not None
-    assert torch.equal(batch.sketches.drafts, torch.cat([tokenizer.encode(p[None]) for p in twice]))
+    assert torch.equal(batch.sketches.drafts, torch.cat([tokenizer.encode(p[None]) for p in half]))
     assert torch.equal(batch.sketches.followed, batch.sketches.drafts)
 
 
@@ -172,10 +171,11 @@ def test_the_sketch_of_a_window_is_that_of_its_canvas(tokenizer: Tokenizer, monk
     squeeze = made.outliner.squeeze
     monkeypatch.setattr(made.outliner, "squeeze", lambda *asked: squeezed.append(squeeze(*asked)) or squeezed[-1])
     made.render(Window(1.0, 1, 2, 8, 16), seed=3)
-    small, _ = squeezed
+    small, draft = squeezed
     whole = scenes.render(scenes.sample_scenes(2, 3, aspect=2.0), (256, 512))
     quarters = torch.nn.functional.adaptive_avg_pool2d(whole, 2)
     assert torch.allclose(torch.nn.functional.adaptive_avg_pool2d(small, 2), quarters, atol=1e-3)
+    assert draft.shape == (2, 3, 128, 256), "half of the canvas, drawn in as many pixels"
 
 
 def test_batches_of_sketches_are_whole_pictures_with_their_captions(
@@ -195,35 +195,49 @@ def test_batches_of_sketches_are_whole_pictures_with_their_captions(
     assert set(earlier) <= set(known) | set(new)
 
 
-def test_batches_of_drafts_are_whole_pictures_that_follow_their_sketches(
+def test_batches_of_drafts_follow_the_sketch_or_the_draft_before(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sketch_batches, "NEW_DRAFTS", 4)
-    made = sketch_source(tokenizer, windows=(Window(1.0, 2, 4, 2, 4),), patches=24)
-    batch = [made.drafts() for _ in range(3)][-1]
-    assert batch.tokens.shape == (6, 1, 8, 8)
-    assert (
-        batch.place.tolist()
-        == [[[0.0, 0.5, 0.0, 0.5], [0.0, 0.5, 0.5, 1.0], [0.5, 1.0, 0.0, 0.5], [0.5, 1.0, 0.5, 1.0]]] * 6
-    )
-    assert batch.aspects is not None
-    assert batch.aspects.tolist() == [2.0] * 6
-    assert batch.sketches is not None
-    assert batch.sketches.followed.shape == (6, 4, 4)
-    lit = [shown.celestial not in ("none", "stars") for shown in batch.shows]
-    assert batch.weights is not None
-    assert (batch.weights > 1).flatten(1).any(1).tolist() == lit, "suns and moons count more"
+    made = sketch_source(tokenizer, windows=(Window(1.0, 4, 8, 4, 8),), patches=24)
+    batches = [made.drafts() for _ in range(12)]
+    assert {(b.rows, b.columns) for b in batches} == {(1, 2), (2, 4)}
+    for batch in batches:
+        first, count = batch.rows == 1, len(batch.shows)
+        assert count == 24 // (batch.rows * batch.columns)
+        assert batch.tokens.shape == (count, 1, 4 * batch.rows, 4 * batch.columns)
+        assert batch.place[0, -1].tolist() == [1 - 1 / batch.rows, 1.0, 1 - 1 / batch.columns, 1.0]
+        assert batch.aspects is not None
+        assert batch.aspects.tolist() == [2.0] * count
+        assert batch.sketches is not None
+        assert batch.sketches.followed.shape == ((count, 4, 4) if first else (count, 4, 8))
+        lit = [shown.celestial not in ("none", "stars") for shown in batch.shows]
+        assert batch.weights is not None
+        assert (batch.weights > 1).flatten(1).any(1).tolist() == lit, "suns and moons count more"
+
+
+def test_of_a_large_draft_a_batch_has_a_part_in_its_place(tokenizer: Tokenizer) -> None:
+    """The tokens of the whole draft where the part says that it lies, but for what the encoder sees at the borders."""
+    made = sketch_source(tokenizer, windows=(Window(1.0, 4, 4, 4, 4),), patches=16)
+    grid = Grid(1, 4, 64, NANO.patch_px)
+    whole = [made.render(grid, 4, 1, seed=3)[0] for _ in range(6)]
+    assert {tuple(draft.tokens.shape) for draft in whole} == {(8, 32)}
+    lefts = {round(float(draft.place[0, 2]) * 32) for draft in whole}
+    assert len(lefts) > 1
+    assert all(draft.before is not None and draft.before.shape == (4, 64) for draft in whole)
+    for draft in whole:
+        assert torch.allclose(draft.place[:, 3] - draft.place[:, 2], torch.tensor(1 / 32))
 
 
 def test_whoever_trains_on_own_pictures_alone_is_given_sketches_of_these_alone(tokenizer: Tokenizer) -> None:
-    window = Window(1.0, 2, 2, 2, 2)
+    window = Window(1.0, 3, 3, 3, 3)
     made = sketch_source(tokenizer, windows=(window,), pictures=OwnPictures(), pictures_share=1.0, patches=4)
     batches = [made.sketches() for _ in range(3)]
     assert batches[-1].aspects is not None
     assert batches[-1].aspects.tolist() == [0.5] * 4
     assert all("lake" in (text or "") for batch in batches for text in batch.prompts(0))
     draft = made.drafts()
-    assert draft.tokens.shape == (1, 1, 8, 8)
+    assert draft.tokens.shape[2] >= draft.tokens.shape[3], "as high as the picture"
     assert draft.aspects is not None
-    assert draft.aspects.tolist() == [0.5]
+    assert set(draft.aspects.tolist()) == {0.5}
     assert all("lake" in (text or "") for text in draft.prompts(0))

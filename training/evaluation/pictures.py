@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from canvas.grid import Extent, Grid, Patch
-from canvas.order import Order, ready
+from canvas.grid import Extent, Grid
+from canvas.order import Order, wavefront
 from canvas.plan import choose_order, compile_plan
 from jobs.request import SamplingParams
 from model.canvas import Canvas
@@ -23,14 +23,6 @@ from model.sampling import Sampling
 from training.datasets import to_uint8
 
 SERVED = Sampling(**SamplingParams().model_dump())  # what a request gets that asks for nothing else
-
-
-def wavefront(grid: Grid, order: Order, extent: Extent) -> Iterator[list[Patch]]:
-    """The patches of a canvas in as few rounds as can be: those of a round look at none of the same round."""
-    done: set[Patch] = set()
-    while todo := ready(grid, order, extent, done):
-        yield todo
-        done.update(todo)
 
 
 def draw_together(

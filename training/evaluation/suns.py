@@ -113,7 +113,7 @@ def draw_again(model: Model, outliner: Outliner, scenes: Sequence[LitScene], slo
         canvases = []
         for i, scene in enumerate(group, start):
             canvas = decoder.start(str(i), grid, order.name, caption(scene.shows, SEED + i), SERVED, i)
-            true = outliner.of_wholes(scene.pixels[None], [1.0])
+            true = outliner.of_wholes(scene.pixels[None], [1.0], outliner.draft_of(grid.rows, grid.columns))
             decoder.follow(canvas, Outline(true.tokens[0], None if true.drafts is None else true.drafts[0]))
             canvases.append(canvas)
         parts.append(draw_together(decoder, canvases))
@@ -127,9 +127,11 @@ def measure(setting: Setting) -> Part:
         return Part()
     scenes = lit_scenes(setting.counts.share(5, 2), setting.device)
     outliner, decode = Outliner(model.tokenizer, model.config, setting.device), model.tokenizer.decode
+    grid = Grid.from_pixels(SIDE_PX, SIDE_PX, model.config.patch_px)
+    draft = outliner.draft_of(grid.rows, grid.columns)
     with torch.inference_mode():
         through = [decode(outliner.encode(scene.pixels[None])) for scene in scenes]
-        drafts = [decode(outliner.of_wholes(scene.pixels[None], [1.0]).followed) for scene in scenes]
+        drafts = [decode(outliner.of_wholes(scene.pixels[None], [1.0], draft).followed) for scene in scenes]
         shown = [F.interpolate(draft, (SIDE_PX, SIDE_PX), mode="bicubic") for draft in drafts]
         drawn = draw_again(model, outliner, scenes, setting.slots)
     rows = []
