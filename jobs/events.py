@@ -43,7 +43,7 @@ class JobStarted(_Event):
     sketch: str | None = Field(
         default=None,
         description="What the whole picture, or a film's first frame, is to become: a small WebP picture as a data: "
-        "address, squeezed to a square. To be stretched over the canvas until patches cover it.",
+        "address. To be stretched over the canvas until patches cover it.",
     )
 
 

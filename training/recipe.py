@@ -35,7 +35,7 @@ class TransformerRecipe:
     # up to so many levels: drawn ones are not as true as those of scenes.
     sketch_dropout: float = 0.15
     sketch_noise: float = 1.0
-    drafts: float = 0.6  # share of the sketcher's steps that are drafts
+    drafts: float = 0.7  # share of the sketcher's steps that are drafts
     # Of half of the pictures that stand still and have a sketch, up to so many of the seen tokens are displaced.
     displacement: float = 0.3
     # Share of the steps with scenes that stand still that also learn to tell true captions from false ones; its weight.

@@ -97,7 +97,7 @@ async def test_who_watches_is_shown_the_sketch_first_unless_pixels_are_given(ben
     assert sketches["extended"] is None
     head, _, data = sketches["drawn"].partition(",")
     assert head == "data:image/webp;base64"
-    assert decode_webp(base64.b64decode(data)).shape == (64, 64, 3), "the draft"
+    assert decode_webp(base64.b64decode(data)).shape == (64, 96, 3), "the draft: two by three patches of three by five"
 
 
 def test_guidance_takes_two_pages_a_patch_and_no_prompt_takes_one(bench, engine: TorchEngine) -> None:
