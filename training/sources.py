@@ -35,12 +35,12 @@ class Window:
 # Whole pictures first; then windows with their place on canvases up to 38912 x 2048 pixels (608 x 32 patches of 64), so
 # that a huge picture is one picture and not a tiling; then films.
 WINDOWS = (
-    Window(0.01, 1, 1, 1, 1),
-    Window(0.01, 2, 2, 2, 2),
     Window(0.24, 4, 4, 4, 4),
     Window(0.22, 4, 8, 4, 8),
     Window(0.05, 4, 6, 4, 6),
     Window(0.03, 3, 4, 3, 4),
+    Window(0.01, 2, 2, 2, 2),
+    Window(0.01, 1, 1, 1, 1),
     Window(0.05, 8, 4, 8, 4),
     Window(0.04, 4, 8, 8, 8),
     Window(0.05, 4, 8, 4, 16),
