@@ -306,7 +306,7 @@ class PatchDecoder:
         if canvas.sketch_view is not None and patch.frame == 0:  # a film's is of its first frame
             told = reader.sketched(canvas.sketch_view, place[:, None], order, canvas.one_pass)[:, 0]
         elif canvas.followed is not None and isinstance(reader, Sketcher):
-            told = reader.follow(canvas.followed.to(place.dtype), place[:, None], order)[:, 0]
+            told = reader.follow(canvas.followed, place[:, None], order)[:, 0]
         if told is not None:
             told = torch.cat([told, WITHOUT_PROMPT * told])
             beside = told if beside is None else beside + told

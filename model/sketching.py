@@ -102,7 +102,7 @@ def _draw_draft(decoder: "PatchDecoder", sketch: Canvas, grid: Grid, before: Ten
         plan=compile_plan(grid, sketch.order, decoder.extent),
         tokens=torch.zeros(1, grid.rows * side, grid.columns * side, dtype=torch.long, device=before.device),
         done=set(),
-        followed=decoder.pixels.decode(before[None]),
+        followed=decoder.pixels.decode(before[None]).to(decoder.reader.begin.dtype),
     )
     for patches in wavefront(grid, draft.order, decoder.extent):
         for start in range(0, len(patches), slots):
