@@ -8,6 +8,7 @@ from torch import Tensor
 from canvas.grid import Grid, Patch
 from canvas.order import Order
 from canvas.plan import Plan
+from model.context_pool import Offset
 from model.known import KnownPixels
 from model.native.step import Words
 from model.sampling import Sampling
@@ -79,6 +80,13 @@ class Canvas:
     def branches(self, patch: Patch) -> int:
         """Pages that it takes."""
         return self.sampling.at(patch.frame).branches
+
+    def context(self, patch: Patch, row: int) -> list[tuple[tuple[str, Patch, int], Offset]]:
+        """The pool's keys of what one row of a patch looks at, and how far away that is."""
+        return [
+            ((self.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
+            for p in self.nearby(patch)
+        ]
 
     def place(self, patch: Patch) -> list[float]:
         rows, columns = self.grid.rows, self.grid.columns

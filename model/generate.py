@@ -18,7 +18,7 @@ from canvas.order import ORDERS, ready
 from canvas.plan import Plan, compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
-from model.context_pool import NearbyContextPool, Offset
+from model.context_pool import NearbyContextPool
 from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
 from model.native.pixels import NativePixels, suited
@@ -163,7 +163,7 @@ class PatchDecoder:
         if not 1 <= len(batch) <= self.slots:
             raise ValueError(f"a batch holds 1 to {self.slots} patches, got {len(batch)}")
         keys = [(canvas.key, patch, row) for canvas, patch in batch for row in range(canvas.branches(patch))]
-        for key in (near for c, p in batch for row in range(c.branches(p)) for near, _ in _nearby(c, p, row)):
+        for key in (near for c, p in batch for row in range(c.branches(p)) for near, _ in c.context(p, row)):
             self.pool.page(key)  # patches of one batch must not look at each other
         self.pool.take(keys)
         try:
@@ -185,7 +185,7 @@ class PatchDecoder:
                 conditions[row],
                 canvas.words[row],
                 self.pool.page((canvas.key, patch, row)),
-                [(self.pool.page(key), offset) for key, offset in _nearby(canvas, patch, row)],
+                [(self.pool.page(key), offset) for key, offset in canvas.context(patch, row)],
             )
             for row in range(canvas.branches(patch))
         ]
@@ -314,7 +314,7 @@ class PatchDecoder:
 
     def _context(self, slots: Sequence[tuple[Canvas, Patch]], most: int) -> "_Context":
         """What every row is told and looks at, `most` nearby patches or fewer: two rows a slot."""
-        contexts = [_nearby(c, p, row) if row < c.branches(p) else [] for c, p in slots for row in range(2)]
+        contexts = [c.context(p, row) if row < c.branches(p) else [] for c, p in slots for row in range(2)]
         keys, values, mask = self.pool.select(contexts, most)
         return _Context(
             [canvas.order.name for canvas, _ in slots for _ in range(2)],
@@ -350,14 +350,6 @@ class _Context:
     keys: Tensor  # [L, R, H, C, d] of words and nearby patches
     values: Tensor
     mask: Tensor  # [R, C] bool
-
-
-def _nearby(canvas: Canvas, patch: Patch, row: int) -> list[tuple[tuple[str, Patch, int], Offset]]:
-    """The pool's keys of what a patch looks at, and how far away that is."""
-    return [
-        ((canvas.key, p, row), (p.frame - patch.frame, p.row - patch.row, p.column - patch.column))
-        for p in canvas.nearby(patch)
-    ]
 
 
 def generate(

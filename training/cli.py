@@ -205,6 +205,8 @@ def transformer_command(
     settings = RunSettings(run, hours, lr, sample_every=sample_every, resume=resume, max_steps=steps, part_mb=shard_mb)
     if unknown := set(freeze or ()) - {"text"}:
         raise typer.BadParameter(f"{unknown.pop()!r} is not text", param_hint="--freeze")
+    if freeze and weights is None:
+        raise typer.BadParameter("words mean nothing yet without --weights", param_hint="--freeze")
     recipe = replace(TransformerRecipe(), patches_per_step=patches, schedule=schedule, frozen=tuple(freeze or ()))
     begun = None if weights is None else _begun(weights, config)
     with _devices(device, threads) as own:

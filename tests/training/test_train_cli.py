@@ -66,7 +66,7 @@ def test_a_folder_of_pictures_becomes_a_folder_of_weights(pictures: Path, text: 
     assert torch.equal(load(out).transformer.text.sentence.table, load(text).transformer.text.sentence.table)
 
 
-def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
+def test_training_goes_on_from_weights_that_exist_and_what_is_frozen_stays(
     pictures: Path, text: Path, tmp_path: Path
 ) -> None:
     common = ("--preset", "nano", "--device", "cpu", "--data", pictures, "--weights", text, "--steps", 1)
@@ -79,6 +79,13 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
     changed = {name for name, value in trained.items() if not torch.equal(value, begun[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
+    further = nuwa_train("transformer", "--run", tmp_path / "frozen", "--patches", 4, "--freeze", "text", *common)
+    assert further.exit_code == 0, further.output
+    trained = part_of(load_checkpoint(tmp_path / "frozen")["model"], "transformer")
+    begun = load(text, "cpu").transformer.state_dict()
+    changed = {name for name, value in trained.items() if not torch.equal(value, begun[name])}
+    assert changed
+    assert not any(name.startswith("text.") for name in changed)
     further = nuwa_train("transformer", "--run", tmp_path / "tr", "--patches", 4, *common)
     assert further.exit_code == 0, further.output
     table = load_checkpoint(tmp_path / "tr")["model"]["transformer.text.sentence.table"]
@@ -106,6 +113,8 @@ def test_training_goes_on_from_weights_that_exist_and_a_frozen_encoder_stays(
         ("tokenizer", ["--preset", "huge"], "'huge' is none of"),
         ("transformer", ["--tokenizer", "{empty}"], "train it first"),
         ("transformer", ["--schedule", "odd"], "neither canvas nor patch"),
+        ("transformer", ["--freeze", "head"], "'head' is not text"),
+        ("transformer", ["--freeze", "text"], "words mean nothing yet without --weights"),
         ("tokenizer", ["--freeze", "stem"], "'stem' is neither encoder nor decoder"),
         ("tokenizer", ["--keep", "1"], "nothing to keep without --weights"),
         ("transformer", ["--weights", str(SHIPPED), "--preset", "small"], "is not of preset small"),
