@@ -167,7 +167,7 @@ class Transformer(nn.Module):
             q, k, v = layer.project(x, target_angles, own_angles)
             text_k, text_v = (t[:, None].expand(-1, patches, -1, -1, -1) for t in layer.text_memory(text))
             keys, values = rows(rotate(text_k, corner[:, None]), k), rows(text_v, v)
-            x = layer.finish(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=mask))
+            x = layer.finish(x, _attend_at_once(q, keys, values, mask))
         return self.logits(x[:, :-1]).unflatten(0, (batch, patches))
 
     def read(self, ids: Tensor, scale: float = 1.0, noise: float = 0.0) -> Told:
@@ -323,6 +323,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     return scores.masked_fill(~mask, float("-inf")).softmax(-1) @ v
+
+
+def _attend_at_once(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """The same by torch's own attention, for training. On a CPU always in 32 bits: in 16 it is slower, even where
+    products are faster.
+    """
+    if not q.is_cpu:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
 
 
 def _level_features(levels: tuple[int, ...]) -> Tensor:

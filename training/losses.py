@@ -41,12 +41,16 @@ def batch_grid(batch: TokenBatch) -> Grid:
 
 
 def nearby_table(grid: Grid, order: str, extent: Extent, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each patch of a grid: indices of its nearby patches [N, K], -1 where there is none, and its corner [N, 3]."""
+    """For each patch of a grid: indices of its nearby patches [N, K], -1 where there is none, and its corner [N, 3].
+
+    K: as many as any of its patches has, none in a grid of one.
+    """
     index = torch.full((len(grid), extent.max_nearby), -1)
     for patch in grid:
         near = ORDERS[order].nearby(grid, extent, patch)
         index[grid.index(patch), : len(near)] = torch.tensor([grid.index(p) for p in near], dtype=torch.long)
-    return index.to(device), torch.tensor(list(grid), device=device)
+    most = int((index >= 0).sum(1).max())
+    return index[:, :most].to(device), torch.tensor(list(grid), device=device)
 
 
 class AttributeProbe(nn.Module):
@@ -84,7 +88,9 @@ def read_captions(
     """
     shown = [sample_attributes(chooser) for _ in range(recipe.captions_per_step)]
     captions = [caption(a, chooser.randrange(2**31), recipe.wide_words) for a in shown]
-    state = transformer.text(words(captions).to(transformer.token.device), noise)[0][:, 0]
+    device = transformer.token.device
+    with autocast(device):
+        state = transformer.text(words(captions).to(device), noise)[0][:, 0]
     loss = probe(state, shown)
     return recipe.probe_weight * loss, {"attributes": float(loss.detach())}
 

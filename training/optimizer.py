@@ -1,7 +1,7 @@
 """Muon for the matrices, AdamW for everything else.
 
 torch.optim.Muon computes in bfloat16, which CPUs without native support run 50-300 times slower than float32, and takes
-only two-dimensional parameters; this one keeps the parameter's precision on a CPU and reads a convolution as a matrix.
+only two-dimensional parameters; this one keeps the parameter's precision on those and reads a convolution as a matrix.
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the step size follows Liu et
 al., "Muon is Scalable for LLM Training" (2025), so that one learning rate serves both optimisers.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.device import has_bfloat16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic that drives all singular values towards 1
 NEWTON_SCHULZ_STEPS = 5
 
@@ -19,7 +21,7 @@ NEWTON_SCHULZ_STEPS = 5
 def orthogonalise(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
     """[N, A, B] -> for each matrix the nearest one with singular values of about 1, [N, A, B]."""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = matrices.bfloat16() if has_bfloat16(matrices.device.type) else matrices
     tall = x.shape[1] > x.shape[2]
     x = x.mT.contiguous() if tall else x
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)

@@ -10,10 +10,14 @@
 
 constexpr int64_t MOST_HEADS = 128;
 constexpr int64_t STREAMS = 3;  // heads that are read side by side
+constexpr int64_t P = Widest::count;  // columns in a panel of weights
+constexpr bool WIDE = P == 16;
 constexpr int64_t AHEAD = 2048;  // bytes between what is read and what is fetched meanwhile
+constexpr int64_t ALOFT = 18 << 10;  // the same of all streams together, where the first cache has room for them
 constexpr int64_t FORESEEN = 1 << 17;  // of a patch's keys: up to so many bytes the next patch's are fetched meanwhile
-// Into the second cache: the first can wait for few lines at a time, and then all else waits for it.
-static inline void fetch(const void* at) { _mm_prefetch((const char*)at, _MM_HINT_T1); }
+// Processors without AVX-512 fetch into the second cache: their first can wait for few lines at a time, and then all
+// else waits for it.
+static inline void fetch(const void* at) { _mm_prefetch((const char*)at, WIDE ? _MM_HINT_T0 : _MM_HINT_T1); }
 
 // What step.py hands over; the same fields in the same order. L layers, H heads of size d, D = H d, M tokens a patch.
 //
@@ -56,10 +60,9 @@ static inline void narrow(const float* from, half* to) {
     _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(load(from), _MM_FROUND_TO_NEAREST_INT));
 }
 
-constexpr int64_t P = Widest::count;  // columns in a panel of weights
 // A block has as many rows, and reads as many panels side by side, as there are registers for: 16 of eight numbers, or
 // 32 of sixteen.
-constexpr int TALL = P == 16 ? 8 : 6, TALL_PANELS = P == 16 ? 3 : 2;
+constexpr int TALL = WIDE ? 8 : 6, TALL_PANELS = WIDE ? 3 : 2;
 
 // Keys and values that are read after the products at hand, and fetched meanwhile: products wait for arithmetic, what
 // looks back waits for memory.
@@ -90,13 +93,14 @@ static inline void tile(const float* x, int64_t ldx, const half* w, Form form, i
                         bool add, Soon* soon = nullptr) {
     using Vec = typename Of::Vec;
     constexpr int LINE = 64 / (sizeof(half) * Of::count);  // vectors in a line of memory
+    constexpr int64_t ahead = WIDE ? ALOFT / C / 64 * 64 : AHEAD;
     Vec acc[R][C];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int c = 0; c < C; c++)
             acc[r][c] = add ? Of::load(out + r * ldo + c * form.between) : Vec{};
     for (int64_t begin = 0; begin < K; begin += LINE) {
         if constexpr (Fetch) {
-            UNROLL for (int c = 0; c < C; c++) fetch((const char*)(w + c * form.apart) + AHEAD);
+            UNROLL for (int c = 0; c < C; c++) fetch((const char*)(w + c * form.apart) + ahead);
             if constexpr (R > 1) UNROLL for (int c = 0; c < C; c++) soon->fetch_line();
         }
         UNROLL for (int64_t k = begin; k < begin + LINE; k++, w += form.row) {

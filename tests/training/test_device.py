@@ -9,7 +9,7 @@ from torch import nn
 from model.config import PRESETS
 from model.tokenizer import Tokenizer, guide_from
 from training.checkpoint import load_checkpoint
-from training.device import autocast, compile_methods_on_gpu, compile_on_gpu
+from training.device import autocast, compile_methods_on_gpu, compile_on_gpu, has_bfloat16
 from training.loop import RunSettings
 from training.tokenizer import TokenizerRecipe, reconstruction_loss, train_tokenizer
 
@@ -17,17 +17,22 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 NANO = PRESETS["nano"]
 
 
-def test_on_a_cpu_nothing_is_cast_and_nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("able", "products"), [({"avx512_bf16": True}, torch.bfloat16), ({}, torch.float32)])
+def test_on_a_cpu_nothing_is_compiled_and_products_are_cast_where_it_has_instructions_for_them(
+    able: dict[str, bool], products: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("compiled on a CPU")
 
     monkeypatch.setattr(torch, "compile", refuse)
     monkeypatch.setattr(nn.Module, "compile", refuse)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr("training.device.has_bfloat16", has_bfloat16.__wrapped__)  # what is kept is of this machine
     linear = nn.Linear(2, 2)
     compile_on_gpu(CPU, linear)
     compile_methods_on_gpu(CPU, nn.ModuleList([linear]), "forward")
     with autocast(CPU):
-        assert linear(torch.ones(1, 2)).dtype == torch.float32
+        assert linear(torch.ones(1, 2)).dtype == products
 
 
 def test_compiled_parts_keep_their_results_and_the_names_of_their_weights(monkeypatch: pytest.MonkeyPatch) -> None:
