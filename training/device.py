@@ -32,9 +32,9 @@ def has_bfloat16(device_type: str) -> bool:
     return device_type == "cuda" or any(on_cpu.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Products in bfloat16 where that is faster; weights, norms and losses stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device.type))
+def autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
+    """Products in bfloat16, if wanted, where that is faster; weights, norms and losses stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted and has_bfloat16(device.type))
 
 
 def compile_on_gpu(device: torch.device, *modules: nn.Module) -> None:

@@ -132,7 +132,7 @@ def displaced(tokens: Tensor, most: float) -> Tensor:
 
 
 class CanvasLoss:
-    """Cross-entropy of token batches, in nats a token."""
+    """Cross-entropy of token batches, in nats a token: in 32 bits of a model in evaluation mode, whatever the device."""
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, words: WordPieces, device: torch.device) -> None:
         self.transformer, self.tokenizer, self.words, self.device = transformer, tokenizer, words, device
@@ -192,7 +192,7 @@ class CanvasLoss:
             alone = torch.rand(len(index), 1, device=self.device) < context_dropout
             index = index.masked_fill(alone, -1)
         ids = self.words(prompts).to(self.device)
-        with autocast(self.device):
+        with autocast(self.device, self.transformer.training):
             beside = self._beside(batch, order, corners, scale, sketched)
             seen = tokens if seen is None else scan_patches(seen, batch.rows, batch.columns, self.transformer, order)
             logits = self.transformer(seen, ids, order, index, corners, batch.place, text_noise, scale, beside)
