@@ -33,8 +33,8 @@ train = typer.Typer(
     help="Train your own weights: first the tokenizer, then the transformer and the sketcher, then pack all into a "
     "folder.\n\n"
     "Each run lives in a folder (checkpoint, curve.png, samples/) and goes on where it stopped with --resume.\n\n"
-    "On a GPU products are in bfloat16 and the code is compiled. Several GPUs: torchrun --nproc-per-node 8 -m cli.main "
-    "-- train ...",
+    "Products are in bfloat16 on a GPU, where the code is compiled too, and on a CPU that has instructions for it. "
+    "Several GPUs: torchrun --nproc-per-node 8 -m cli.main -- train ...",
 )
 
 Preset = Annotated[str, typer.Option(help=f"Size of the model: {', '.join(PRESETS)}.")]
