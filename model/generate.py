@@ -21,6 +21,7 @@ from model.config import ModelConfig
 from model.context_pool import NearbyContextPool
 from model.distilled import PREFIX
 from model.known import KnownPixels, known_tokens
+from model.known_outline import KnownWhole, has_gaps
 from model.native.pixels import NativePixels, suited
 from model.native.step import Row, Slot, Words, choose
 from model.sampling import Sampling, SamplingRows, draw, guide, patch_noise
@@ -107,7 +108,7 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
-        A canvas of which nothing is known begins with its sketch and drafts, if the model has learned to draw them.
+        A canvas begins with its sketch and drafts, if the model has learned to draw them, unless all is known.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by
@@ -131,9 +132,9 @@ class PatchDecoder:
             tokens=torch.zeros(grid.frames, grid.rows * m, grid.columns * m, dtype=torch.long, device=model.device),
             known=known,
         )
-        if self._sketches is not None and known is None:
-            sampling = replace(sampling, cfg_scale=scale)
-            self.follow(canvas, draw_outline(self._sketches, key, grid, prompt, sampling, seed))
+        if self._sketches is not None and (known is None or (self.config.draft and has_gaps(plan))):
+            sampling, whole = replace(sampling, cfg_scale=scale), None if known is None else KnownWhole(known, grid)
+            self.follow(canvas, draw_outline(self._sketches, key, grid, prompt, sampling, seed, whole))
             canvas.one_pass = one_pass
         return canvas
 

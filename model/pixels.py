@@ -34,8 +34,11 @@ def first_pixels(decoder: PatchDecoder, canvas: Canvas, patch: Patch) -> Tensor:
 
 @torch.inference_mode()
 def sketch_pixels(decoder: PatchDecoder, canvas: Canvas) -> Tensor | None:
-    """The whole canvas as its last draft, or else its sketch, has it, [3, h, w] in [-1, 1]."""
-    if canvas.outline is None:
+    """The whole canvas as its last draft, or else its sketch, has it, [3, h, w] in [-1, 1].
+
+    None where pixels are known, for they show better what it is to become.
+    """
+    if canvas.outline is None or canvas.known is not None:
         return None
     return decoder.pixels.decode(canvas.outline.shown[None])[0]
 

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from canvas.grid import Grid
+from canvas.grid import Grid, Patch
 from canvas.order import ORDERS, wavefront
 from canvas.plan import compile_plan
 from model.canvas import Canvas
 from model.config import ModelConfig
+from model.known_outline import KnownWhole, Squeezed
 from model.sampling import Sampling
 from model.sketch import CLOSER, Outline, PixelReader, draft_grids
 from model.transformer import Transformer
@@ -54,13 +56,19 @@ class Sketcher(Transformer):
 
 
 def draw_outline(
-    decoder: "PatchDecoder", key: str, grid: Grid, prompt: str | None, sampling: Sampling, seed: int
+    decoder: "PatchDecoder",
+    key: str,
+    grid: Grid,
+    prompt: str | None,
+    sampling: Sampling,
+    seed: int,
+    known: KnownWhole | None = None,
 ) -> Outline:
     """The sketch of a canvas, and the last of the drafts that follow it, of sketchers that have learned to.
 
     Of several sketches it is the one that says most of the prompt, by log p(sketch | prompt) / p(sketch).
     decoder: of a sketcher, with SKETCHES slots and room in its pool for as many, and for a draft.  key, grid, sampling,
-    seed: of the canvas.
+    seed: of the canvas.  known: what is known of it; then its sketch goes on from that and is not drawn.
     """
     sketcher = decoder.reader
     assert isinstance(sketcher, Sketcher)
@@ -72,6 +80,20 @@ def draw_outline(
     scale = 1 + GUIDED * (sampling.cfg_scale - 1)
     first = decoder.start_plan(key, plan, prompt, replace(sampling, cfg_scale=scale, distilled=False), seed)
     first.beside = beside
+    if known is None:
+        outline = Outline(_draw_sketch(decoder, first, patch))
+    else:
+        squeezed = F.adaptive_avg_pool2d(known.continued(), (grid.patch_px, grid.patch_px))
+        outline = Outline(decoder.model.tokenizer.encode(squeezed[None].to(decoder.model.device))[0])
+    for number, draft in enumerate(draft_grids(grid) if decoder.config.draft else []):
+        canvas = replace(first, seed=own_seed(seed, SKETCHES + number))
+        outline = replace(outline, draft=_draw_draft(decoder, canvas, draft, outline.shown, known))
+    return outline
+
+
+def _draw_sketch(decoder: "PatchDecoder", first: Canvas, patch: Patch) -> Tensor:
+    """The tokens [m, m] of the best of some sketches. first: canvas of one.  patch: its only one."""
+    key, seed = first.key, first.seed
     said = torch.zeros(SKETCHES if first.branches(patch) > 1 else 1, dtype=torch.float64)
     sketches = [
         replace(
@@ -87,22 +109,22 @@ def draw_outline(
     drawn = decoder.decode([(sketch, patch) for sketch in sketches])
     for sketch in sketches:
         decoder.remove(sketch, patch)
-    outline = Outline(drawn[int(said.argmax())].view(decoder.config.patch_tokens, -1))
-    for number, draft in enumerate(draft_grids(grid) if decoder.config.draft else []):
-        canvas = replace(first, seed=own_seed(seed, SKETCHES + number))
-        outline = replace(outline, draft=_draw_draft(decoder, canvas, draft, outline.shown))
-    return outline
+    return drawn[int(said.argmax())].view(decoder.config.patch_tokens, -1)
 
 
-def _draw_draft(decoder: "PatchDecoder", sketch: Canvas, grid: Grid, before: Tensor) -> Tensor:
+def _draw_draft(
+    decoder: "PatchDecoder", sketch: Canvas, grid: Grid, before: Tensor, known: KnownWhole | None = None
+) -> Tensor:
     """A draft's tokens [R m, C m]. sketch: canvas of it.  before: tokens of what the draft follows."""
     side, slots = decoder.config.patch_tokens, decoder.slots
+    followed = decoder.pixels.decode(before[None])
     draft = replace(
         sketch,
         plan=compile_plan(grid, sketch.order, decoder.extent),
         tokens=torch.zeros(1, grid.rows * side, grid.columns * side, dtype=torch.long, device=before.device),
         done=set(),
-        followed=decoder.pixels.decode(before[None]).to(decoder.reader.begin.dtype),
+        followed=followed.to(decoder.reader.begin.dtype),
+        known=None if known is None else Squeezed(known, grid, followed),
     )
     for patches in wavefront(grid, draft.order, decoder.extent):
         for start in range(0, len(patches), slots):

@@ -214,7 +214,8 @@ async function showFromAddress() {
 function hang(record) {
   const { id, width, height, total, frames, status, model, patchPx, repaint, masked } = record;
   const given = record.given ?? (record.task === "image_animation" ? [0, 0, width, height] : null);
-  canvas.layout({ width, height, total, frames, status });
+  // A finished picture has yet to be loaded or replayed; canvas.settle() says its status when it is there.
+  canvas.layout({ width, height, total, frames, status: status === "succeeded" ? "loading" : status });
   const px = patchPx ?? desk.modelNamed(model)?.patch_px;
   frame.hang({ width, height, patchPx: px, origin: px ? gridOrigin(given, width, height, px) : [0, 0], given, growing: isRunning({ status }) });
   if (givens.get(id)) canvas.paintGiven(givens.get(id).preview, given, masked ? null : repaint);
