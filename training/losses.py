@@ -132,7 +132,7 @@ def displaced(tokens: Tensor, most: float) -> Tensor:
 
 
 class CanvasLoss:
-    """Cross-entropy of token batches, in nats a token: in 32 bits of a model in evaluation mode, whatever the device."""
+    """Cross-entropy of token batches, in nats a token. In evaluation mode in 32 bits, whatever the device."""
 
     def __init__(self, transformer: Transformer, tokenizer: Tokenizer, words: WordPieces, device: torch.device) -> None:
         self.transformer, self.tokenizer, self.words, self.device = transformer, tokenizer, words, device

@@ -7,7 +7,7 @@ import pytest
 
 from canvas.controller import lay_out
 from canvas.grid import Box
-from workers.filling import GREY, filled
+from workers.filling import AROUND_PX, GREY, filled
 from workers.known import KnownPixels
 from workers.torch_engine import TorchEngine
 
@@ -64,6 +64,22 @@ def test_pixels_that_are_filled_in_are_like_those_beside_them() -> None:
     assert difference.max() < 25
     edge = gone & ~np.roll(gone, 1, 1)
     assert difference[edge].max() <= 6, "beside known pixels it is nearly theirs"
+
+
+def test_beside_the_border_of_a_large_hole_pixels_are_like_those_across_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in one that is filled in piece by piece, and grey far from all that is known."""
+    across, down = np.meshgrid(np.arange(300), np.arange(260))
+    slope = np.stack([across // 2, down // 2, (across + down) // 4], 2).astype(np.uint8)
+    gone = np.zeros((260, 300), np.bool_)
+    gone[64:256, 64:] = True
+    whole = filled(slope, gone)
+    beside = [(whole[64, 65:], slope[63, 65:]), (whole[65:200, 64], slope[65:200, 63])]
+    assert all(np.array_equal(made, known) for made, known in beside)
+    monkeypatch.setattr("workers.filling.TILE_PX", 50)
+    pieces = filled(slope, gone)
+    near = np.s_[64 : 64 + AROUND_PX, 64:]
+    assert np.array_equal(pieces[near], whole[near])
+    assert (pieces[180, 250] == GREY).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (9, 13)])
