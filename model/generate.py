@@ -108,7 +108,7 @@ class PatchDecoder:
         """Lay out a canvas: the prompt's keys and values for every layer, and no tokens yet.
 
         known: the pixels of the plan's given patches; tokens that it fixes in other patches are not drawn.
-        A canvas begins with its sketch and drafts, if the model has learned to draw them, unless all is known.
+        A canvas begins with sketch and drafts, if the model draws them, unless its first frame is given wholly.
         Raises ValueError for guidance that the model has not learned to draw with in one pass.
         """
         scale = 1.0 if prompt is None else sampling.cfg_scale  # without a prompt there is nothing to be guided by

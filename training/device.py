@@ -28,8 +28,10 @@ def pick_device(name: str, threads: int = 0) -> torch.device:
 @cache
 def has_bfloat16(device_type: str) -> bool:
     """Whether products in bfloat16 are faster than in float32: on GPUs, and on CPUs with instructions for them."""
-    on_cpu = torch.cpu.get_capabilities()
-    return device_type == "cuda" or any(on_cpu.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    if device_type == "cuda":
+        return True
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def autocast(device: torch.device, wanted: bool = True) -> torch.autocast:
