@@ -16,9 +16,11 @@ from model.generate import Model, PatchDecoder, draw_phases
 from model.known import meet
 from model.pixels import final_pixels
 from model.tokenizer import Tokenizer, guide_from
+from training.captions import caption
 from training.datasets import HELD_OUT_SEEDS, to_float, to_uint8
 from training.evaluation.figures import sheet
-from training.evaluation.metrics import bootstrap_interval
+from training.evaluation.frechet import BLOCK_PX
+from training.evaluation.metrics import bootstrap_interval, frechet_distance
 from training.evaluation.pictures import SERVED
 from training.evaluation.rows import Figure, Part, Row
 from training.evaluation.setting import Setting
@@ -29,6 +31,7 @@ from training.tokenizer import psnr
 
 GIVEN_PX = 192  # the longer side of a picture that is extended
 EXTENDED_PX = 64  # on each of its four sides
+SCENE_PX, MIDDLE_PX, SCENE_SETS = (640, 320), 256, 3  # scenes, how wide a part is given, sets to compare with
 BESIDE_PX = 8  # lines of pixels on each side of a border that its step is compared with
 STRIP_PX = 16  # beside a border, where guidance matters most
 SHOWN = 8
@@ -58,6 +61,7 @@ def measure(setting: Setting) -> Part:
             f"{'photographs' if setting.photos else 'scenes'}; largest of all {float(values.max()):.2f}",
         )
     )
+    part.rows += scene_rows(setting, part)
     part.rows += border_rows(setting.model.tokenizer, pictures)
     part.rows += flicker_rows(setting)
     side = max(max(p.shape[1:]) for p in extended)
@@ -94,17 +98,22 @@ class Given:
         return self._pixels[rows, columns], self._known[rows, columns]
 
 
-def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
-    """A picture as the server extends it without a prompt, uint8 [3, H, W], and where it lies in there."""
+def extend(
+    model: Model, picture: Tensor, seed: int, prompt: str | None = None, sideways: int = EXTENDED_PX
+) -> tuple[Tensor, Box]:
+    """A picture as the server extends it, uint8 [3, H, W], and where it lies in there.
+
+    sideways: px added on the left and on the right; above and below they are EXTENDED_PX.
+    """
     _, height, width = picture.shape
     e, px = EXTENDED_PX, model.config.patch_px
-    given = Box(e, e, e + width, e + height)
-    layout = lay_out(width + 2 * e, height + 2 * e, px, given)
+    given = Box(sideways, e, sideways + width, e + height)
+    layout = lay_out(width + 2 * sideways, height + 2 * e, px, given)
     extent = Extent(*model.config.transformer.extent)
     plan = plan_task(layout, extent, choose_orders(layout, extent, model.config.transformer.orders))
     decoder = PatchDecoder(model, slots=1, pages=len(plan.grid))
     known = picture.permute(1, 2, 0).numpy()
-    canvas = decoder.start_plan("extended", plan, None, SERVED, seed, Given(known, layout))
+    canvas = decoder.start_plan("extended", plan, prompt, SERVED, seed, Given(known, layout))
     draw_phases(decoder, canvas)
     whole = np.zeros((plan.grid.height, plan.grid.width, 3), np.uint8)
     patches = list(plan.grid)
@@ -113,8 +122,37 @@ def extend(model: Model, picture: Tensor, seed: int) -> tuple[Tensor, Box]:
         whole[box.top : box.bottom, box.left : box.right] = to_uint8(pixels).permute(1, 2, 0).cpu().numpy()
     left, top = layout.origin
     seen = whole[top : top + layout.height, left : left + layout.width]
-    seen[e : e + height, e : e + width] = known
+    seen[given.top : given.bottom, given.left : given.right] = known
     return torch.from_numpy(seen).permute(2, 0, 1), given
+
+
+def scene_rows(setting: Setting, part: Part) -> list[Row]:
+    """Scenes of which the middle is given and the rest drawn with their captions: do the corners look like scenes'?"""
+    count, offset = setting.counts.share(12, 2), 500_000
+    left, top = (SCENE_PX[0] - MIDDLE_PX) // 2, EXTENDED_PX
+    sets, shown = [], []
+    for i in range(1 + SCENE_SETS):
+        scenes, attributes = setting.rendered(count, *SCENE_PX, offset + 10_000 * i)
+        sets.append(scenes)
+        shown.append(attributes)
+    middles = sets[0][:, :, top:-top, left:-left]
+    captions = [caption(attributes, i) for i, attributes in enumerate(shown[0])]
+    work = tqdm(captions, desc="extending", unit="scene", dynamic_ncols=True)
+    drawn = torch.stack(
+        [extend(setting.model, m, i, c, left)[0] for i, (m, c) in enumerate(zip(middles, work, strict=True))]
+    )
+    found, own, *others = (setting.features(corners(pictures)) for pictures in (drawn, *sets))
+    value, least = (fmean(frechet_distance(features, other) for other in others) for features in (found, own))
+    part.figures.append(Figure("scenes extended beyond their middle, with their captions", sheet(drawn[:6], 2)))
+    label = f"Frechet distance of corners, scenes of {SCENE_PX[0]}x{SCENE_PX[1]} extended with their captions"
+    note = f"the scenes themselves: {least:.4g}; {len(found)} corners on each side"
+    return [Row("extended_frechet", label, value, "", "lower", None, count, None, note)]
+
+
+def corners(pictures: Tensor) -> Tensor:
+    """[N, 3, H, W] -> their four corners of 256x256, [4 N, 3, 256, 256]."""
+    above, below = pictures[..., :BLOCK_PX, :], pictures[..., -BLOCK_PX:, :]
+    return torch.cat([part[..., side] for part in (above, below) for side in (slice(BLOCK_PX), slice(-BLOCK_PX, None))])
 
 
 def border_step(picture: Tensor, given: Box) -> float:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from canvas.grid import Box
-from training.evaluation.given import BESIDE_PX, border_step, extend, measure
+from training.evaluation.given import BESIDE_PX, border_step, corners, extend, measure
 from training.evaluation.setting import Setting
 
 GIVEN = Box(20, 24, 60, 70)
@@ -42,4 +42,13 @@ def test_the_part_names_its_figures(setting: Setting, monkeypatch: pytest.Monkey
     assert {"border_psnr_plain", "border_psnr_guided", "border_psnr_guided_and_met"} < rows.keys()
     assert rows["flicker_plain"].value >= 0
     assert rows["flicker_plain"].value != rows["flicker_guided"].value
-    assert len(part.figures) == 1
+    assert rows["extended_frechet"].value > 0
+    assert rows["extended_frechet"].pictures == 2
+    assert len(part.figures) == 2
+
+
+def test_corners_are_where_nothing_was_given() -> None:
+    pictures = torch.arange(320 * 640).view(1, 1, 320, 640).expand(2, 3, -1, -1)
+    found = corners(pictures)
+    assert found.shape == (8, 3, 256, 256)
+    assert found[::2, 0, 0, 0].tolist() == [0, 384, 64 * 640, 64 * 640 + 384]
