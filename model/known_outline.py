@@ -6,6 +6,7 @@ skies and horizons go on. The drafts are drawn, to this sketch and around what i
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from model.known import KnownPixels
 from model.sketch import draft_grids
 
 MOST_PIXELS = 1 << 21  # of a canvas as it is read: larger ones are read squeezed
+TOGETHER = 32  # patches that are read at a time
 SHORTER_PX, LONGER_PX = 64, 1024  # sides of a canvas as it is gone on with
 BLUR = 0.5  # standard deviation of the blur for each pixel of distance
 WIDEST_BLUR = 1 / 8  # of the shorter side
@@ -38,14 +40,16 @@ class KnownWhole:
         side = grid.patch_px
         while side > 1 and grid.rows * grid.columns * side**2 > MOST_PIXELS:
             side //= 2
-        bands = []
-        for row in range(grid.rows):
-            box = Box(0, row * grid.patch_px, grid.width, (row + 1) * grid.patch_px)
+        # [4, h, w]: colours times the known share of each pixel, and that share
+        self._sums = torch.empty(4, grid.rows * side, grid.columns * side)
+        for row, column in product(range(grid.rows), range(0, grid.columns, TOGETHER)):
+            columns, px = min(TOGETHER, grid.columns - column), grid.patch_px
+            box = Box(column * px, row * px, (column + columns) * px, (row + 1) * px)
             pixels, mask = (torch.from_numpy(array) for array in known.window(0, box))
             share = mask[None].float()
-            scaled = pixels.permute(2, 0, 1).float() / 127.5 - 1
-            bands.append(F.avg_pool2d(torch.cat([scaled * share, share]), grid.patch_px // side))
-        self._sums = torch.cat(bands, 1)  # [4, h, w]: the known share of each pixel, and their colours times it
+            sums = torch.cat([(pixels.permute(2, 0, 1).float() / 127.5 - 1) * share, share])
+            place = np.s_[:, row * side : (row + 1) * side, column * side : (column + columns) * side]
+            self._sums[place] = F.avg_pool2d(sums, px // side)
 
     def at(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Pixels [3, height, width] in [-1, 1], and [height, width] which of them are known wholly."""
