@@ -39,7 +39,7 @@ class Engine(Protocol):
         """
 
     def sketch(self, job_id: str) -> Pixels | None:
-        """The whole canvas of a job as it begins, in few pixels; None where nothing is sketched, or pixels are given."""
+        """The whole canvas of a job as it begins, in few pixels; None where nothing is sketched or pixels are given."""
 
     def enter(self, job_id: str, phase: int) -> None:
         """Go on to that phase of the job's plan, counted from 0. None of its patches is in the pool."""
