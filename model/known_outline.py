@@ -51,13 +51,21 @@ class KnownWhole:
             place = np.s_[:, row * side : (row + 1) * side, column * side : (column + columns) * side]
             self._sums[place] = F.avg_pool2d(sums, px // side)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known, as where all of a picture is painted over."""
+        return not self._sums[3].any()
+
     def at(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Pixels [3, height, width] in [-1, 1], and [height, width] which of them are known wholly."""
         sums = F.adaptive_avg_pool2d(self._sums, (height, width))
         return sums[:3] / sums[3:].clamp_min(1e-6), sums[3] > 1 - 1e-3
 
     def continued(self) -> Tensor:
-        """The known pixels, and what lies beyond them as it may go on: [3, h, w] in [-1, 1], in the canvas's shape."""
+        """The known pixels, and what lies beyond them as it may go on: [3, h, w] in [-1, 1], in the canvas's shape.
+
+        Not of one that is_empty.
+        """
         height, width = self._sums.shape[1:]
         scale = min(SHORTER_PX / min(height, width), LONGER_PX / max(height, width))
         pixels, known = self.at(max(1, round(height * scale)), max(1, round(width * scale)))

@@ -80,7 +80,7 @@ def draw_outline(
     scale = 1 + GUIDED * (sampling.cfg_scale - 1)
     first = decoder.start_plan(key, plan, prompt, replace(sampling, cfg_scale=scale, distilled=False), seed)
     first.beside = beside
-    if known is None:
+    if known is None or known.is_empty:
         outline = Outline(_draw_sketch(decoder, first, patch))
     else:
         squeezed = F.adaptive_avg_pool2d(known.continued(), (grid.patch_px, grid.patch_px))

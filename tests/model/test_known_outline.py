@@ -118,6 +118,21 @@ def test_drafts_keep_the_known_tokens_and_draw_the_others(model: Model, step: st
     assert not torch.equal(first.draft[~fixed], other.draft[~fixed])
 
 
+def test_where_nothing_is_left_of_what_was_given_the_sketch_is_drawn(model: Model) -> None:
+    decoder, nothing = sketch_decoder(model), KnownWhole(Landscape(Box(0, 0, 0, 0)), GRID)
+    with torch.inference_mode():
+        free, painted_over = (
+            draw_outline(decoder, "job", GRID, "lake", SAMPLING, 1, known) for known in (None, nothing)
+        )
+    assert torch.equal(free.sketch, painted_over.sketch)
+    assert torch.equal(free.draft, painted_over.draft)  # type: ignore[arg-type]
+
+
+def test_a_few_known_pixels_colour_all_of_the_sketch() -> None:
+    continued = KnownWhole(Landscape(Box(0, 0, 3, 2)), Grid(1, 40, 80, 32)).continued()
+    torch.testing.assert_close(continued, colours(60, 120, 220).expand_as(continued))
+
+
 def started(decoder: PatchDecoder, layout: Layout, known: Landscape) -> Canvas:
     return decoder.start_plan("job", plan_of(layout, decoder), "lake", SAMPLING, 3, known)
 
